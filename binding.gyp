@@ -1,0 +1,64 @@
+{
+  # Builds the CPU addon, which is all that `npm install` needs. The CUDA addon is CMakeLists.txt's.
+  # Sources are listed in native/sources.json only. Every instruction set is its own library: no flag leaks into another.
+  "variables": {
+    "openssl_fips": "",
+  },
+  "target_defaults": {
+    "include_dirs": ["native/include", "native"],
+    "cflags_cc": ["-std=c++17", "-O3", "-Wall", "-Wextra", "-fvisibility=hidden", "-fvisibility-inlines-hidden", "-fPIC"],
+    "cflags_cc!": ["-fno-exceptions", "-std=gnu++17", "-std=gnu++20", "-fno-rtti"],
+    "xcode_settings": {
+      "CLANG_CXX_LANGUAGE_STANDARD": "c++17",
+      "GCC_ENABLE_CPP_EXCEPTIONS": "YES",
+      "GCC_SYMBOLS_PRIVATE_EXTERN": "YES",
+      "GCC_OPTIMIZATION_LEVEL": "3",
+    },
+    "msvs_settings": {
+      "VCCLCompilerTool": { "ExceptionHandling": 1, "AdditionalOptions": ["/std:c++17"] },
+    },
+  },
+  "targets": [
+    {
+      "target_name": "ck_cpu_portable",
+      "type": "static_library",
+      "sources": ["<!@(node -p \"require('./native/sources.json').cpu_portable.join(' ')\")"],
+    },
+    {
+      "target_name": "contrastive_kernels_cpu",
+      "sources": ["<!@(node -p \"[...require('./native/sources.json').addon, ...require('./native/sources.json').cpu].join(' ')\")"],
+      "include_dirs": ["<!(node -p \"require('path').resolve(require('node-addon-api').include_dir)\")"],
+      "defines": ["NAPI_VERSION=8", "NAPI_CPP_EXCEPTIONS", "NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS"],
+      "dependencies": ["ck_cpu_portable"],
+      "conditions": [
+        ["target_arch=='x64'", { "dependencies": ["ck_cpu_avx2", "ck_cpu_avx512"] }],
+        ["OS!='win'", { "libraries": ["-lpthread"] }],
+      ],
+    },
+  ],
+  "conditions": [
+    [
+      "target_arch=='x64'",
+      {
+        "targets": [
+          {
+            "target_name": "ck_cpu_avx2",
+            "type": "static_library",
+            "sources": ["<!@(node -p \"require('./native/sources.json').cpu_avx2.join(' ')\")"],
+            "cflags_cc": ["-mavx2", "-mfma"],
+            "xcode_settings": { "OTHER_CPLUSPLUSFLAGS": ["-mavx2", "-mfma"] },
+            "msvs_settings": { "VCCLCompilerTool": { "EnableEnhancedInstructionSet": 5 } },
+          },
+          {
+            "target_name": "ck_cpu_avx512",
+            "type": "static_library",
+            "sources": ["<!@(node -p \"require('./native/sources.json').cpu_avx512.join(' ')\")"],
+            "cflags_cc": ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mfma"],
+            "xcode_settings": { "OTHER_CPLUSPLUSFLAGS": ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mfma"] },
+            "msvs_settings": { "VCCLCompilerTool": { "AdditionalOptions": ["/arch:AVX512"] } },
+          },
+        ]
+      },
+    ]
+  ],
+}

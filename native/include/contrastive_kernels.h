@@ -1,0 +1,125 @@
+/*
+ * The C ABI of contrastive-kernels: the one contract between the kernels and everyone who calls them
+ * (the Node addon, the C++ tests, Python on a GPU host).
+ *
+ * Two libraries implement it, each whole: native/cpu (SIMD, threads) and native/cuda (one CUDA device; under native/simt
+ * the same sources run on the CPU). Here every pointer is host memory; the CUDA library moves the data itself.
+ *
+ * Conventions
+ *   - Matrices are row-major float32, dense. u_i = x_i / |x_i|; a row that is exactly zero has u = 0 and gradient 0.
+ *   - s_ij = u_i . u_j, or x_i . x_j when options->normalize is 0; z_ij = s_ij / temperature.
+ *   - A row's loss is multiplied by options->weight in every gradient (1/rows for a mean, 1 for a sum); ck_result.loss is the
+ *     plain sum over rows, so the caller applies the weight to it. Uniformity has no rows: its loss and gradient are final.
+ *   - Output pointers may be NULL: not wanted. Outputs are written only when the call returns CK_OK.
+ *   - Every input is checked for finite values while it is read, before any output is written.
+ *   - Same input, library, instruction set and thread count: same bits. Calls may come from several threads at once.
+ *   - No function throws, keeps a pointer it was given, or prints.
+ */
+#ifndef CONTRASTIVE_KERNELS_H
+#define CONTRASTIVE_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum ck_status {
+  CK_OK = 0,
+  CK_NON_FINITE = 1,        /* an input holds NaN or an infinity: error->argument, row, column */
+  CK_GRADIENT_OVERFLOW = 2, /* a gradient does not fit float32: error->argument and row */
+  CK_OUT_OF_RANGE = 3,      /* products of unnormalised rows, or a size, past what the library can hold: error->message */
+  CK_OUT_OF_MEMORY = 4,     /* host or device */
+  CK_UNAVAILABLE = 5,       /* no device, or a precision it lacks: error->message */
+  CK_CANCELLED = 6,         /* options->cancel became non-zero */
+  CK_DEVICE_FAILURE = 7     /* the CUDA runtime reported an error: error->message */
+} ck_status;
+
+typedef enum ck_precision { CK_FLOAT32 = 0, CK_BFLOAT16X3 = 1, CK_BFLOAT16 = 2 } ck_precision;
+
+/* How the rows of NT-Xent pair up: i with i + rows/2, or 2k with 2k + 1. */
+typedef enum ck_pairs { CK_PAIRS_HALVES = 0, CK_PAIRS_INTERLEAVED = 1 } ck_pairs;
+
+typedef enum ck_kernel {
+  CK_COSINE_SIMILARITY = 0,
+  CK_COSINE_SIMILARITY_BACKWARD = 1,
+  CK_NT_XENT = 2,
+  CK_UNIFORMITY = 3,
+  CK_ALIGNMENT = 4
+} ck_kernel;
+
+typedef struct ck_matrix {
+  const float* data; /* [rows, cols], row-major */
+  int64_t rows;
+  int64_t cols;
+} ck_matrix;
+
+typedef struct ck_options {
+  double temperature;             /* > 0; divides the similarities (NT-Xent) */
+  double weight;                  /* multiplies each row's loss in the gradients */
+  int32_t normalize;              /* 1: cosine; 0: dot product */
+  int32_t stats;                  /* 1: fill the statistics of ck_result */
+  int32_t threads;                /* 0: ck_default_threads() */
+  int32_t precision;              /* ck_precision */
+  const volatile int32_t* cancel; /* NULL, or a flag that another thread sets to give the call up between tiles */
+} ck_options;
+
+typedef struct ck_result {
+  double loss;                 /* sum over rows (uniformity: the loss itself) */
+  double temperature_gradient; /* d(weight * loss)/d temperature; set when a gradient is asked for */
+  /* Statistics; NaN where they have no meaning for the kernel or nothing counts. Similarities are s, before temperature. */
+  double positive_similarity; /* mean over counted rows of s_ip */
+  double negative_similarity; /* mean over (row, negative) of s_ij */
+  double accuracy;            /* share of counted rows whose positive exceeds every other candidate; a tie is a miss */
+  int64_t skipped_rows;       /* rows with no candidate but their own positive */
+} ck_result;
+
+typedef struct ck_error {
+  int32_t argument; /* index among the inputs, in the order of the parameters; -1: none */
+  int64_t row;
+  int64_t column;
+  char message[256]; /* for a person, in English; empty when status says it all */
+} ck_error;
+
+/* out[i * y->rows + j] = s_ij. y NULL: x with itself. */
+int ck_cosine_similarity(const ck_matrix* x, const ck_matrix* y, const ck_options* options, float* out, ck_error* error);
+
+/* Gradients of sum_ij upstream_ij s_ij. upstream: [x.rows, y.rows]; argument numbers 0 x, 1 y, 2 upstream. */
+int ck_cosine_similarity_backward(const ck_matrix* x, const ck_matrix* y, const ck_matrix* upstream, const ck_options* options,
+                                  float* gradient_x, float* gradient_y, ck_error* error);
+
+/*
+ * NT-Xent (SimCLR; Chen et al. 2020): loss_i = -z_ip + log sum_{k != i} exp(z_ik), over all rows (an even number).
+ * per_row[i] = loss_i, row_log_sum_exp[i] = log sum_{k != i} exp(z_ik); both [rows].
+ * Two rows have nothing to compare: loss 0, gradient 0, skipped_rows 2.
+ */
+int ck_nt_xent(const ck_matrix* z, int32_t pairs, const ck_options* options, float* per_row, float* row_log_sum_exp, float* gradient_z,
+               ck_result* result, ck_error* error);
+
+/* Uniformity (Wang & Isola 2020): log mean_{i<j} exp(-t |u_i - u_j|^2), at least two rows. */
+int ck_uniformity(const ck_matrix* x, double t, const ck_options* options, float* gradient_x, ck_result* result, ck_error* error);
+
+/* Alignment (Wang & Isola 2020): per_row[i] = |u_i - v_i|^alpha; where u_i = v_i the gradient is 0. */
+int ck_alignment(const ck_matrix* x, const ck_matrix* y, double alpha, const ck_options* options, float* per_row, float* gradient_x,
+                 float* gradient_y, ck_result* result, ck_error* error);
+
+/* Bytes of working memory a call will hold beyond its inputs and outputs; cols is the row length, rows_y is used by the cosines. */
+int64_t ck_workspace_bytes(int32_t kernel, int64_t rows_x, int64_t rows_y, int64_t cols, int32_t gradients, const ck_options* options);
+
+/* Threads a call with options->threads = 0 may use (CONTRASTIVE_KERNELS_THREADS, else the parallelism available to the process). */
+int32_t ck_default_threads(void);
+
+/*
+ * Writes what this library is and whether it can run here as one JSON object, NUL-terminated, cut to size:
+ * { "available": true, "instructionSet": "avx512", "threads": 2 }, { "available": true, "device": "...", "computeCapability": "9.0",
+ *   "memoryBytes": 1, "driverVersion": "13.0", "runtimeVersion": "13.0" } or { "available": false, "reason": "..." }.
+ * Returns the length the whole text needs.
+ */
+size_t ck_describe(char* buffer, size_t size);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* CONTRASTIVE_KERNELS_H */

@@ -1,0 +1,22 @@
+/** The one input type of every kernel: a dense, row-major float32 matrix. */
+
+/**
+ * Row-major float32 rows: `data[i * cols + k]` is column k of row i. `dims` stands for `shape`, so that tensors of
+ * onnxruntime and transformers.js go straight in; when both are given they must agree.
+ */
+export type MatrixLike =
+  | { readonly data: Float32Array; readonly shape: readonly number[]; readonly dims?: readonly number[] }
+  | { readonly data: Float32Array; readonly dims: readonly number[]; readonly shape?: readonly number[] };
+
+/** What `matrix` and the kernels return: the same, with a known rank. */
+export interface Matrix {
+  readonly data: Float32Array;
+  readonly shape: readonly [rows: number, cols: number];
+}
+
+/** A checked input: `data` has exactly rows * cols elements, both at least 1. */
+export interface Rows {
+  readonly data: Float32Array;
+  readonly rows: number;
+  readonly cols: number;
+}
