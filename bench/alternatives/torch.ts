@@ -1,0 +1,51 @@
+/**
+ * PyTorch on the CPU, in a process of its own (python3 with torch; skipped with a word where there is none). Two set-ups: as it
+ * comes, and its best (AVX-512 element-wise kernels, huge-page malloc, and OpenBLAS choosing its own kernels).
+ */
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
+import type { BenchCase } from '../cases.js';
+import type { Timing } from '../measure.js';
+
+export type TorchSetup = 'plain' | 'best';
+
+export interface TorchRun {
+  readonly version: string;
+  readonly timings: readonly Timing[];
+}
+
+function environment(setup: TorchSetup, threads: number): NodeJS.ProcessEnv {
+  const base: NodeJS.ProcessEnv = { ...process.env, OMP_NUM_THREADS: String(threads), OPENBLAS_NUM_THREADS: String(threads) };
+  if (setup === 'plain') return base;
+  delete base.OPENBLAS_CORETYPE;
+  delete base.OPENBLAS_L2_SIZE;
+  return {
+    ...base,
+    ATEN_CPU_CAPABILITY: 'avx512',
+    GLIBC_TUNABLES: 'glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=4294967296',
+  };
+}
+
+/** Timings of the cases in order, or the reason there are none. */
+export function timeTorch(
+  root: string,
+  cases: readonly BenchCase[],
+  setup: TorchSetup,
+  options: { threads: number; temperature: number; t: number; seconds: number },
+): TorchRun | { readonly reason: string } {
+  const python = process.platform === 'win32' ? 'python' : '/usr/bin/python3';
+  const spec = { ...options, cases: cases.map(({ kernel, rows, cols }) => [kernel, rows, cols]) };
+  for (const executable of [python, 'python3']) {
+    const child = spawnSync(executable, [join(root, 'bench', 'alternatives', 'torch_bench.py')], {
+      input: JSON.stringify(spec),
+      env: environment(setup, options.threads),
+      encoding: 'utf8',
+      maxBuffer: 1 << 26,
+    });
+    if (child.status === 0) {
+      const { version, results } = JSON.parse(child.stdout) as { version: string; results: Timing[] };
+      return { version: `torch ${version}`, timings: results };
+    }
+  }
+  return { reason: 'python3 with torch was not found' };
+}

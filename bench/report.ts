@@ -1,0 +1,157 @@
+/** Turns the timings of one run into a table for the terminal, a JSON file, a chart and docs/benchmarks.md. */
+import { cpus } from 'node:os';
+import type { BenchCase } from './cases.js';
+import type { Timing } from './measure.js';
+
+export interface Row extends BenchCase {
+  readonly contender: string;
+  /** Threads it may use. */
+  readonly threads: number;
+  readonly timing: Timing;
+  /** The algorithm's FLOP floor at this contender's median, as a share of the measured FMA peak of as many threads; null when unknown. */
+  readonly shareOfPeak: number | null;
+}
+
+export interface Report {
+  readonly date: string;
+  readonly machine: string;
+  readonly node: string;
+  readonly instructionSet: string;
+  /** FLOP/s of multiply-adds measured in this process, by thread count. */
+  readonly peak: Record<string, number>;
+  readonly contenders: Record<string, string>;
+  readonly absent: Record<string, string>;
+  readonly rows: readonly Row[];
+  /** Peak resident memory of the benchmark process, bytes. */
+  readonly peakMemory: number;
+}
+
+export function machineName(): string {
+  const list = cpus();
+  return `${list[0]?.model.trim() ?? 'unknown CPU'}, ${list.length} cores`;
+}
+
+const milliseconds = (value: number) => (value < 10 ? value.toFixed(3) : value < 100 ? value.toFixed(2) : value.toFixed(0));
+const percent = (value: number | null) => (value === null ? '' : `${(100 * value).toFixed(1)} %`);
+
+/** Our fastest row of a case: what the ratios compare with. */
+function ours(rows: readonly Row[]): Row | undefined {
+  return rows.filter((row) => row.contender.startsWith('cpu')).sort((a, b) => a.timing.median - b.timing.median)[0];
+}
+
+function groups(rows: readonly Row[]): Row[][] {
+  const byCase = new Map<string, Row[]>();
+  for (const row of rows) {
+    const key = `${row.kernel} ${row.rows}x${row.cols}`;
+    byCase.set(key, [...(byCase.get(key) ?? []), row]);
+  }
+  return [...byCase.values()];
+}
+
+interface Line {
+  readonly cells: readonly string[];
+  readonly first: boolean;
+}
+
+const header = ['kernel', 'rows x cols', 'contender', 'min ms', 'median ms', 'of FMA peak', 'times ours'];
+
+function lines(rows: readonly Row[]): Line[] {
+  return groups(rows).flatMap((group) => {
+    const best = ours(group);
+    return group.map((row, index) => ({
+      first: index === 0,
+      cells: [
+        index === 0 ? row.kernel : '',
+        index === 0 ? `${row.rows} x ${row.cols}` : '',
+        row.contender,
+        milliseconds(row.timing.minimum),
+        milliseconds(row.timing.median),
+        percent(row.shareOfPeak),
+        best === undefined || row.contender.startsWith('cpu') ? '' : `${(row.timing.median / best.timing.median).toFixed(1)} x`,
+      ],
+    }));
+  });
+}
+
+export function table(report: Report): string {
+  const all = [header, ...lines(report.rows).map((line) => line.cells)];
+  const widths = header.map((_, column) => Math.max(...all.map((cells) => cells[column].length)));
+  const text = all.map((cells) =>
+    cells.map((cell, column) => (column < 3 ? cell.padEnd(widths[column]) : cell.padStart(widths[column]))).join('  '),
+  );
+  const absent = Object.entries(report.absent).map(([name, reason]) => `${name}: not measured (${reason})`);
+  return [text[0], widths.map((width) => '-'.repeat(width)).join('  '), ...text.slice(1), '', ...absent].join('\n');
+}
+
+/** The body of docs/benchmarks.md. */
+export function markdown(report: Report, command: string): string {
+  const peaks = Object.entries(report.peak).map(
+    ([threads, flops]) => `${(flops / 1e9).toFixed(0)} GFLOP/s on ${threads} thread${threads === '1' ? '' : 's'}`,
+  );
+  const contenders = Object.entries(report.contenders).map(([name, what]) => `- ${name}: ${what}`);
+  const absent = Object.entries(report.absent).map(([name, reason]) => `- ${name}: not measured here (${reason})`);
+  return `# Benchmarks
+
+Made by \`${command}\` on ${report.date.slice(0, 10)}; do not edit by hand.
+
+Machine: ${report.machine}; instruction set ${report.instructionSet}; Node ${report.node}.
+FMA peak measured in the same process: ${peaks.join(', ')}. Standard normal rows, temperature 0.1, t = 2.
+Every contender ran in this one run, one after another. "Of FMA peak" is the algorithm's own FLOP floor (NT-Xent 1 and 4,
+uniformity 1 and 3, cosine matrix 1, in units of rows² x cols) divided by the median time and by the peak. "Times ours" divides
+medians by that of our fastest CPU row. Peak memory of the whole process with every contender in it: ${(report.peakMemory / 1e6).toFixed(0)} MB.
+
+CUDA: not run on a GPU. The CUDA kernels are checked under an emulation, whose times say nothing, so there are none here.
+
+![Median time of each contender, relative to ours](benchmarks.svg)
+
+| ${header.join(' | ')} |
+|${header.map((_, column) => (column < 3 ? '---|' : '---:|')).join('')}
+${lines(report.rows)
+  .map((line) => `| ${line.cells.join(' | ')} |`)
+  .join('\n')}
+
+Contenders
+
+${[...contenders, ...absent].join('\n')}
+`;
+}
+
+/** Bars of median time relative to ours, on a logarithmic axis, a panel a case. */
+export function chart(report: Report): string {
+  const escape = (text: string) => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;');
+  const bar = 16;
+  const [left, width, right] = [250, 460, 70];
+  const parts: string[] = [];
+  let y = 40;
+  const ratios = groups(report.rows).flatMap((group) => {
+    const best = ours(group);
+    return best === undefined ? [] : group.map((row) => row.timing.median / best.timing.median);
+  });
+  const most = Math.max(10, ...ratios);
+  const scale = (ratio: number) => (Math.log10(Math.max(ratio, 1)) / Math.log10(most)) * width;
+  for (const group of groups(report.rows)) {
+    const best = ours(group);
+    if (best === undefined) continue;
+    parts.push(`<text x="10" y="${y + 12}" class="case">${escape(`${group[0].kernel}, ${group[0].rows} x ${group[0].cols}`)}</text>`);
+    y += bar + 6;
+    for (const row of group) {
+      const ratio = row.timing.median / best.timing.median;
+      const mine = row.contender.startsWith('cpu');
+      parts.push(`<text x="${left - 8}" y="${y + 12}" text-anchor="end">${escape(row.contender)}</text>`);
+      parts.push(
+        `<rect x="${left}" y="${y + 2}" width="${Math.max(2, scale(ratio)).toFixed(1)}" height="${bar - 4}" class="${mine ? 'ours' : 'other'}"/>`,
+      );
+      parts.push(
+        `<text x="${(left + Math.max(2, scale(ratio)) + 6).toFixed(1)}" y="${y + 12}">${ratio.toFixed(1)} x (${milliseconds(row.timing.median)} ms)</text>`,
+      );
+      y += bar;
+    }
+    y += 10;
+  }
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${left + width + right + 60} ${y + 10}" font-family="system-ui, sans-serif" font-size="11">
+<style>text{fill:#333}.case{font-weight:600}.title{font-size:14px;font-weight:600}.ours{fill:#2166ac}.other{fill:#b2b2b2}@media(prefers-color-scheme:dark){text{fill:#ddd}.ours{fill:#67a9cf}.other{fill:#666}}</style>
+<text x="10" y="22" class="title">Median time relative to our fastest CPU row (logarithmic, shorter is better)</text>
+${parts.join('\n')}
+</svg>
+`;
+}

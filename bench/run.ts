@@ -1,0 +1,159 @@
+/**
+ * `npm run bench`: times our kernels beside the alternatives a Node user has, in one run on one machine.
+ *
+ *   --quick          fewer and smaller shapes; ends within two minutes
+ *   --kernel TEXT    only kernels whose name holds TEXT
+ *   --docs           also writes docs/benchmarks.md and docs/benchmarks.svg
+ *
+ * Results go to bench/results/latest.json. Close other programs first: ratios survive a busy machine, shares of peak do not.
+ */
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+import { type BackendName, backends, cosineSimilarity, ntXent, uniformity } from 'contrastive-kernels';
+import { openCpuBinding } from '../src/native/loader.js';
+import { plainCosineSimilarity, plainNtXent, plainUniformity } from './alternatives/plain-js.js';
+import { openTfjsWasm, tfjsRunner } from './alternatives/tfjs-wasm.js';
+import { type TorchSetup, timeTorch } from './alternatives/torch.js';
+import { type BenchCase, kernelIds, makeCase, normalRows, temperature, uniformityT } from './cases.js';
+import { measure } from './measure.js';
+import { chart, machineName, markdown, type Report, type Row, table } from './report.js';
+
+const root = resolve(process.env.CONTRASTIVE_KERNELS_ROOT ?? '.');
+const { values: options } = parseArgs({
+  options: {
+    quick: { type: 'boolean', default: false },
+    kernel: { type: 'string', default: '' },
+    docs: { type: 'boolean', default: false },
+  },
+});
+
+const allThreads = availableParallelism();
+const seconds = options.quick ? 0.4 : 1.5;
+const shapes: [number, number][] = options.quick
+  ? [
+      [512, 128],
+      [2048, 128],
+    ]
+  : [
+      [512, 128],
+      [2048, 128],
+      [8192, 128],
+      [4096, 768],
+    ];
+const cases = kernelIds
+  .filter((kernel) => kernel.includes(options.kernel))
+  .flatMap((kernel) => shapes.map(([rows, cols]) => makeCase(kernel, rows, cols)));
+
+/** The slow contenders are only asked where a call takes seconds at most. */
+const small = (benchCase: BenchCase) => benchCase.rows * benchCase.rows * benchCase.cols <= 2048 * 2048 * 128;
+
+/** One call of ours into buffers that are reused, as a training loop would. */
+function oursRunner(benchCase: BenchCase, data: Float32Array, backend: BackendName, threads: number): () => unknown {
+  const { kernel, rows, cols } = benchCase;
+  const x = { data, shape: [rows, cols] };
+  const backward = kernel.endsWith('backward');
+  const common = { backend, threads, stats: false };
+  if (kernel === 'cosineSimilarity') {
+    const out = new Float32Array(rows * rows);
+    return () => cosineSimilarity(x, undefined, { backend, threads, out });
+  }
+  const gradient = backward ? new Float32Array(data.length) : undefined;
+  if (kernel.startsWith('ntXent')) {
+    return () => ntXent(x, { ...common, temperature, gradients: backward, ...(gradient && { out: { z: gradient } }) });
+  }
+  return () => uniformity(x, { ...common, t: uniformityT, gradients: backward, ...(gradient && { out: { x: gradient } }) });
+}
+
+function plainRunner({ kernel, rows, cols }: BenchCase, data: Float32Array): () => unknown {
+  if (kernel === 'cosineSimilarity') return () => plainCosineSimilarity(data, rows, cols);
+  const backward = kernel.endsWith('backward');
+  if (kernel.startsWith('ntXent')) return () => plainNtXent(data, rows, cols, temperature, backward);
+  return () => plainUniformity(data, rows, cols, uniformityT, backward);
+}
+
+async function main() {
+  const binding = openCpuBinding().binding;
+  const peak: Record<string, number> = {};
+  const threadCounts = [...new Set([1, allThreads])];
+  if (binding !== null) for (const threads of threadCounts) peak[threads] = binding.measurePeak(threads);
+
+  const contenders: Record<string, string> = {};
+  const absent: Record<string, string> = {};
+  const status = Object.fromEntries(backends().map((entry) => [entry.name, entry]));
+  for (const [name, entry] of Object.entries(status)) {
+    if (!entry.available) absent[name] = entry.reason ?? 'not available';
+  }
+  contenders['plain JS'] = 'loops over Float32Array, the matrix stored; what one writes by hand';
+  contenders.reference = 'our TypeScript fallback, float64 accumulation, nothing stored';
+  if (status.cpu?.available) contenders.cpu = `our native CPU backend (${status.cpu.instructionSet}), float32`;
+  contenders['tfjs-wasm'] = `${await openTfjsWasm()}, composed of tfjs operations with its own gradients`;
+
+  const rows: Row[] = [];
+  const add = (benchCase: BenchCase, contender: string, threads: number, timing: Row['timing']) => {
+    const top = peak[threads];
+    rows.push({
+      ...benchCase,
+      contender,
+      threads,
+      timing,
+      shareOfPeak: top === undefined ? null : benchCase.floor / (timing.median / 1e3) / top,
+    });
+    process.stderr.write(`${benchCase.kernel} ${benchCase.rows}x${benchCase.cols} ${contender}: ${timing.median.toFixed(3)} ms\n`);
+  };
+  for (const benchCase of cases) {
+    const data = normalRows(benchCase.rows, benchCase.cols);
+    if (status.cpu?.available) {
+      for (const threads of threadCounts) {
+        add(
+          benchCase,
+          `cpu, ${threads} thread${threads === 1 ? '' : 's'}`,
+          threads,
+          await measure(oursRunner(benchCase, data, 'cpu', threads), seconds * 1e3),
+        );
+      }
+    }
+    if (small(benchCase)) {
+      add(benchCase, 'reference', 1, await measure(oursRunner(benchCase, data, 'reference', 1), seconds * 1e3, 3));
+      add(benchCase, 'plain JS', 1, await measure(plainRunner(benchCase, data), seconds * 1e3, 3));
+      add(benchCase, 'tfjs-wasm', 1, await measure(tfjsRunner(benchCase, data, temperature, uniformityT), seconds * 1e3, 3));
+    }
+  }
+  for (const setup of ['plain', 'best'] satisfies TorchSetup[]) {
+    const run = timeTorch(root, cases, setup, { threads: allThreads, temperature, t: uniformityT, seconds });
+    const name = `torch, ${setup} set-up`;
+    if ('reason' in run) absent[name] = run.reason;
+    else {
+      contenders[name] =
+        `${run.version} on the CPU, ${allThreads} threads${setup === 'best' ? ', AVX-512 element-wise kernels, huge-page malloc, OpenBLAS as it detects the CPU' : ''}`;
+      for (const [index, benchCase] of cases.entries()) add(benchCase, name, allThreads, run.timings[index]);
+    }
+  }
+
+  const order = new Map(cases.map((benchCase, index) => [`${benchCase.kernel}${benchCase.rows}${benchCase.cols}`, index]));
+  rows.sort((a, b) => order.get(`${a.kernel}${a.rows}${a.cols}`)! - order.get(`${b.kernel}${b.rows}${b.cols}`)!);
+  const report: Report = {
+    date: new Date().toISOString(),
+    machine: machineName(),
+    node: process.version,
+    instructionSet: status.cpu?.instructionSet ?? 'none',
+    peak,
+    contenders,
+    absent,
+    rows,
+    peakMemory: process.resourceUsage().maxRSS * 1024,
+  };
+  mkdirSync(join(root, 'bench', 'results'), { recursive: true });
+  writeFileSync(join(root, 'bench', 'results', 'latest.json'), `${JSON.stringify(report, null, 2)}\n`);
+  process.stdout.write(`${table(report)}\n`);
+  if (options.docs) {
+    writeFileSync(join(root, 'docs', 'benchmarks.md'), markdown(report, 'npm run bench -- --docs'));
+    writeFileSync(join(root, 'docs', 'benchmarks.svg'), chart(report));
+  }
+}
+
+main().catch((error: unknown) => {
+  process.stderr.write(`${error instanceof Error ? error.stack : String(error)}\n`);
+  process.exitCode = 1;
+});
