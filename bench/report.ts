@@ -118,7 +118,7 @@ ${[...contenders, ...absent].join('\n')}
 
 /** Bars of median time relative to ours, on a logarithmic axis, a panel a case. */
 export function chart(report: Report): string {
-  const escape = (text: string) => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;');
+  const xml = (text: string) => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;');
   const bar = 16;
   const [left, width, right] = [250, 460, 70];
   const parts: string[] = [];
@@ -132,12 +132,12 @@ export function chart(report: Report): string {
   for (const group of groups(report.rows)) {
     const best = ours(group);
     if (best === undefined) continue;
-    parts.push(`<text x="10" y="${y + 12}" class="case">${escape(`${group[0].kernel}, ${group[0].rows} x ${group[0].cols}`)}</text>`);
+    parts.push(`<text x="10" y="${y + 12}" class="case">${xml(`${group[0].kernel}, ${group[0].rows} x ${group[0].cols}`)}</text>`);
     y += bar + 6;
     for (const row of group) {
       const ratio = row.timing.median / best.timing.median;
       const mine = row.contender.startsWith('cpu');
-      parts.push(`<text x="${left - 8}" y="${y + 12}" text-anchor="end">${escape(row.contender)}</text>`);
+      parts.push(`<text x="${left - 8}" y="${y + 12}" text-anchor="end">${xml(row.contender)}</text>`);
       parts.push(
         `<rect x="${left}" y="${y + 2}" width="${Math.max(2, scale(ratio)).toFixed(1)}" height="${bar - 4}" class="${mine ? 'ours' : 'other'}"/>`,
       );
