@@ -28,7 +28,7 @@
       "target_name": "contrastive_kernels_cpu",
       "sources": ["<!@(node -p \"[...require('./native/sources.json').addon, ...require('./native/sources.json').cpu].join(' ')\")"],
       "include_dirs": ["<!(node -p \"require('path').resolve(require('node-addon-api').include_dir)\")"],
-      "defines": ["NAPI_VERSION=8", "NAPI_CPP_EXCEPTIONS", "NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS"],
+      "defines": ["NAPI_VERSION=8", "NODE_ADDON_API_CPP_EXCEPTIONS_ALL", "NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS"],
       "dependencies": ["ck_cpu_portable"],
       "conditions": [
         ["target_arch=='x64'", { "dependencies": ["ck_cpu_avx2", "ck_cpu_avx512"] }],

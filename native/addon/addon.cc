@@ -1,0 +1,83 @@
+// The Node addon: marshals between JavaScript and the C ABI, and computes nothing. The same sources are linked with the CPU
+// library, with the CUDA library and with its emulation. JavaScript sees (src/native/binding.ts): for every row of kKernels a
+// function <name> and its twin <name>Async, describe() and workspaceBytes().
+//
+// It keeps no state, neither per process nor per environment: whatever a call needs lives in the call, so that any number of
+// worker threads may load it and end in the middle of a call.
+#include <napi.h>
+
+#include <string>
+
+#include "addon/arguments.h"
+#include "addon/async_call.h"
+#include "addon/kernels.h"
+
+namespace ck_addon {
+namespace {
+
+const Kernel& row_of(const Napi::CallbackInfo& info) { return *static_cast<const Kernel*>(info.Data()); }
+
+// A file built from other sources than the TypeScript that calls it would read the arguments at the wrong positions.
+void require_count(const Napi::CallbackInfo& info, size_t expected) {
+  if (info.Length() == expected) return;
+  throw Napi::TypeError::New(info.Env(), "native addon: expected " + std::to_string(expected) + " arguments, got " +
+                                             std::to_string(info.Length()) + "; it was built from another version, build it again");
+}
+
+Napi::Value run(const Napi::CallbackInfo& info) {
+  const Kernel& kernel = row_of(info);
+  require_count(info, argument_count(kernel));
+  Call call = read_call(info, kernel);
+  ck_result result = empty_result();
+  ck_error error = empty_error();
+  const int status = kernel.run(call, &result, &error);
+  if (status != CK_OK) throw to_error(info.Env(), status, error, call);
+  return to_array(info.Env(), result);
+}
+
+Napi::Value run_async(const Napi::CallbackInfo& info) {
+  const Kernel& kernel = row_of(info);
+  require_count(info, argument_count(kernel) + 1);
+  return AsyncCall::start(info, kernel);
+}
+
+// describe(): what the library is and whether it can run here, the JSON of ck_describe parsed.
+Napi::Value describe(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  std::string text(ck_describe(nullptr, 0) + 1, '\0');
+  ck_describe(&text[0], text.size());
+  const Napi::Object json = env.Global().Get("JSON").As<Napi::Object>();
+  return json.Get("parse").As<Napi::Function>().Call({Napi::String::New(env, text.c_str())});
+}
+
+// workspaceBytes(kernel, rowsX, rowsY, cols, gradients, weight, normalize, stats, threads, precision)
+Napi::Value workspace_bytes(const Napi::CallbackInfo& info) {
+  require_count(info, 10);
+  const std::string name = info[0].As<Napi::String>();
+  for (const Kernel& kernel : kKernels) {
+    if (name != kernel.name) continue;
+    const ck_options options = read_options(info, 5);
+    const int64_t bytes = ck_workspace_bytes(kernel.id, info[1].As<Napi::Number>().Int64Value(), info[2].As<Napi::Number>().Int64Value(),
+                                             info[3].As<Napi::Number>().Int64Value(), info[4].As<Napi::Boolean>().Value(), &options);
+    return Napi::Number::New(info.Env(), static_cast<double>(bytes));
+  }
+  throw Napi::RangeError::New(info.Env(), "native addon: no kernel is called '" + name + "'");
+}
+
+Napi::Object init(Napi::Env env, Napi::Object exports) {
+  for (const Kernel& kernel : kKernels) {
+    void* row = const_cast<Kernel*>(&kernel);
+    const std::string async_name = std::string(kernel.name) + "Async";
+    exports.Set(kernel.name, Napi::Function::New<run>(env, kernel.name, row));
+    exports.Set(async_name, Napi::Function::New<run_async>(env, async_name.c_str(), row));
+  }
+  exports.Set("describe", Napi::Function::New<describe>(env, "describe"));
+  exports.Set("workspaceBytes", Napi::Function::New<workspace_bytes>(env, "workspaceBytes"));
+  return exports;
+}
+
+}  // namespace
+}  // namespace ck_addon
+
+static Napi::Object Init(Napi::Env env, Napi::Object exports) { return ck_addon::init(env, exports); }
+NODE_API_MODULE(contrastive_kernels, Init)
