@@ -1,0 +1,23 @@
+/** Makes a backend and its status of an addon: what cpu.ts and cuda.ts share. */
+import type { Backend, BackendStatus, Precision } from '../backends/backend.js';
+import { type AddonName, openAddon } from './loader.js';
+import { NativeBackend } from './native-backend.js';
+
+/** A backend that can run here, or null; and in either case what there is to say about it. */
+export interface OpenedBackend {
+  readonly backend: Backend | null;
+  readonly status: BackendStatus;
+}
+
+/** Never throws. `missing`: what to say when there is no file at all. */
+export function openBackend(name: AddonName, precisions: readonly Precision[], missing: string): OpenedBackend {
+  const { binding, description, attempts } = openAddon(name);
+  if (binding && description) {
+    return { backend: new NativeBackend(name, precisions, binding), status: { ...description, name, available: true } };
+  }
+  if (description) {
+    return { backend: null, status: { ...description, name, available: false, reason: description.reason ?? 'it cannot run here' } };
+  }
+  const failures = attempts.filter((attempt) => attempt.error !== 'not there').map((attempt) => `${attempt.path}: ${attempt.error}`);
+  return { backend: null, status: { name, available: false, reason: failures.join('; ') || missing } };
+}
