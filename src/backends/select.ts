@@ -1,0 +1,106 @@
+/**
+ * Which backend runs a call. Asked for by name, it is that one or an error. 'auto' takes CUDA where it is there and the
+ * problem is large enough, else the CPU addon, else the reference, which it says once. The precision asked for never changes.
+ *
+ * Environment: CONTRASTIVE_KERNELS_BACKEND names the backend of calls that name none; CONTRASTIVE_KERNELS_REQUIRE_NATIVE=1
+ * makes the silent step down to the reference an error; CONTRASTIVE_KERNELS_FALLBACK_WARNING=0 silences its warning.
+ */
+import { type BackendName, BackendUnavailableError } from '../errors.js';
+import { readChoice } from '../validate.js';
+import type { Backend, BackendStatus, Precision } from './backend.js';
+import { openCpuBackend } from './cpu.js';
+import { openCudaBackend } from './cuda.js';
+import { referenceBackend, referenceStatus } from './reference.js';
+
+export const BACKEND_CHOICES = ['auto', 'cuda', 'cpu', 'reference'] as const;
+export type BackendChoice = (typeof BACKEND_CHOICES)[number];
+
+export interface Selection {
+  readonly backend: BackendChoice;
+  readonly precision: Precision;
+  readonly fallbackWarning: boolean;
+}
+
+/**
+ * Multiply-adds of a call from which 'auto' prefers CUDA: 512 rows against 512 of 128 columns. There a CPU core needs about
+ * a millisecond, and below it copying to the device and launching cost as much as the work.
+ */
+const CUDA_MIN_WORK = 512 * 512 * 128;
+
+const BUILD_COMMANDS: Record<'cpu' | 'cuda', string> = {
+  cpu: 'npx contrastive-kernels build',
+  cuda: 'npx contrastive-kernels build --cuda',
+};
+
+let warned = false;
+
+/**
+ * @param work multiply-adds of the call, which decides between CUDA and the CPU.
+ * @throws BackendUnavailableError if the backend asked for, or the precision on it, is not there.
+ * @throws RangeError if CONTRASTIVE_KERNELS_BACKEND is not the name of a backend.
+ */
+export function selectBackend({ backend, precision, fallbackWarning }: Selection, work: number): Backend {
+  const name = backend === 'auto' ? choiceOfEnvironment() : backend;
+  const chosen = name === 'auto' ? selectAutomatically(precision, fallbackWarning, work) : openByName(name);
+  if (!chosen.precisions.includes(precision)) {
+    throw new BackendUnavailableError(chosen.name, `it has no precision '${precision}', only '${chosen.precisions.join("', '")}'`, [
+      `ask for one of these precisions, or for backend: 'cuda' if there is a GPU`,
+    ]);
+  }
+  return chosen;
+}
+
+function choiceOfEnvironment(): BackendChoice {
+  return readChoice('CONTRASTIVE_KERNELS_BACKEND', process.env.CONTRASTIVE_KERNELS_BACKEND || undefined, BACKEND_CHOICES, 'auto');
+}
+
+function openByName(name: BackendName): Backend {
+  if (name === 'reference') return referenceBackend;
+  const { backend, status } = name === 'cuda' ? openCudaBackend() : openCpuBackend();
+  if (backend) return backend;
+  throw new BackendUnavailableError(name, status.reason ?? 'it could not be opened', [
+    `build it: ${BUILD_COMMANDS[name]}`,
+    'see what was tried: npx contrastive-kernels doctor',
+    `let the package choose: backend: 'auto'`,
+  ]);
+}
+
+function selectAutomatically(precision: Precision, fallbackWarning: boolean, work: number): Backend {
+  // A precision that only CUDA has is a request for CUDA, however small the problem.
+  if (work >= CUDA_MIN_WORK || precision !== 'float32') {
+    const { backend } = openCudaBackend();
+    if (backend?.precisions.includes(precision)) return backend;
+  }
+  const { backend, status } = openCpuBackend();
+  if (backend) return backend;
+  const reason = status.reason ?? 'it could not be opened';
+  if (isOn(process.env.CONTRASTIVE_KERNELS_REQUIRE_NATIVE)) {
+    throw new BackendUnavailableError('cpu', `${reason} (CONTRASTIVE_KERNELS_REQUIRE_NATIVE forbids the reference instead)`, [
+      `build it: ${BUILD_COMMANDS.cpu}`,
+    ]);
+  }
+  if (fallbackWarning && process.env.CONTRASTIVE_KERNELS_FALLBACK_WARNING !== '0') warnOnce(reason);
+  return referenceBackend;
+}
+
+function isOn(value: string | undefined): boolean {
+  return value !== undefined && value !== '' && value !== '0' && value !== 'false';
+}
+
+function warnOnce(reason: string): void {
+  if (warned) return;
+  warned = true;
+  process.emitWarning(
+    `The CPU addon of contrastive-kernels is not available (${reason}), so the TypeScript reference computes: ` +
+      `the same results, many times slower. To build the addon: ${BUILD_COMMANDS.cpu}`,
+    { type: 'ContrastiveKernelsWarning', code: 'CONTRASTIVE_KERNELS_FALLBACK' },
+  );
+}
+
+/**
+ * What can run here and why the rest cannot, in the order in which 'auto' would take them: 'cuda', 'cpu', 'reference'.
+ * Opens both addons if that has not happened yet.
+ */
+export function backends(): BackendStatus[] {
+  return [openCudaBackend().status, openCpuBackend().status, referenceStatus];
+}

@@ -1,0 +1,38 @@
+/**
+ * contrastive-kernels: contrastive-learning losses as fused kernels, forward and backward, in O(rows x cols) memory.
+ * Everything users import; sub-packages (`contrastive-kernels/tfjs`) are built beside it and never imported here.
+ */
+export type { BackendStatus, PairLayout, Precision, Stats } from './backends/backend.js';
+export { type BackendChoice, backends } from './backends/select.js';
+export { type BackendName, BackendUnavailableError, NonFiniteError } from './errors.js';
+export {
+  type AlignmentGradients,
+  type AlignmentOptions,
+  type AlignmentResult,
+  alignment,
+  alignmentAsync,
+} from './losses/alignment.js';
+export {
+  type CosineSimilarityBackwardOptions,
+  type CosineSimilarityBackwardResult,
+  type CosineSimilarityOptions,
+  type CosineSimilarityResult,
+  cosineSimilarity,
+  cosineSimilarityAsync,
+  cosineSimilarityBackward,
+  cosineSimilarityBackwardAsync,
+} from './losses/cosine-similarity.js';
+export { mutualInformationBound } from './losses/mutual-information-bound.js';
+export { type NtXentGradients, type NtXentOptions, type NtXentResult, ntXent, ntXentAsync } from './losses/nt-xent.js';
+export type { KernelOptions, LossOptions, Reduction } from './losses/plan.js';
+export {
+  type UniformityGradients,
+  type UniformityOptions,
+  type UniformityResult,
+  uniformity,
+  uniformityAsync,
+} from './losses/uniformity.js';
+export { type WorkspaceOptions, workspaceBytes } from './losses/workspace-bytes.js';
+export { type Matrix, type MatrixLike, matrix } from './matrix.js';
+
+// Training and evaluation: one line for each public name of src/training and src/evaluation goes below.

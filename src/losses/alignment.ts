@@ -1,0 +1,97 @@
+/** Alignment: checks the arguments, describes the call, shapes the result. The computation is the backends'. */
+import type { Stats } from '../backends/backend.js';
+import type { BackendName } from '../errors.js';
+import type { MatrixLike } from '../matrix.js';
+import { checkSameShape, readBoolean, readMatrix, readOptions, readScale } from '../validate.js';
+import { LOSS_OPTIONS, type LossOptions, makePlan, type Plan, readCallOptions, readOutputs, readReduction } from './plan.js';
+
+export interface AlignmentOptions extends LossOptions {
+  /** Power of the distance; default 2. */
+  readonly alpha?: number | undefined;
+  /** Arrays to fill instead of new ones: `x`, `y` [rows * cols] with gradients; `perRow` [rows] with reduction 'none'. */
+  readonly out?:
+    | {
+        readonly x?: Float32Array | undefined;
+        readonly y?: Float32Array | undefined;
+        readonly perRow?: Float32Array | undefined;
+      }
+    | undefined;
+}
+
+export interface AlignmentGradients {
+  /** [rows, cols], by the rows as given. */
+  readonly x: Float32Array;
+  readonly y: Float32Array;
+}
+
+export interface AlignmentResult {
+  readonly loss: number;
+  /** [rows], with reduction 'none': |u_i - v_i|^alpha. */
+  readonly perRow?: Float32Array;
+  readonly gradients?: AlignmentGradients;
+  readonly stats?: Stats;
+  /** What computed it. */
+  readonly backend: BackendName;
+}
+
+type WithGradients = AlignmentResult & { readonly gradients: AlignmentGradients };
+
+const KNOWN = new Set([...LOSS_OPTIONS, 'alpha']);
+
+/**
+ * Alignment of pairs: the mean over rows i of |u_i - v_i|^alpha, u = x / |x| and v = y / |y|. 0 when both views of every item
+ * coincide; its gradient is 0 there too, also for alpha <= 1, where there is none.
+ *
+ * @param x [rows, cols], one view of each item.
+ * @param y [rows, cols], the other view, row by row.
+ * @throws TypeError, RangeError (shapes that differ, alpha not positive, ...), NonFiniteError, BackendUnavailableError.
+ *   Nothing is written then.
+ * @see Wang, Isola: Understanding Contrastive Representation Learning through Alignment and Uniformity on the Hypersphere, ICML 2020.
+ */
+export function alignment(x: MatrixLike, y: MatrixLike, options: AlignmentOptions & { readonly gradients: true }): WithGradients;
+export function alignment(x: MatrixLike, y: MatrixLike, options?: AlignmentOptions): AlignmentResult;
+export function alignment(x: MatrixLike, y: MatrixLike, options?: AlignmentOptions): AlignmentResult {
+  return plan(x, y, options, false).run();
+}
+
+/**
+ * `alignment` off the event loop. Inputs are copied before this returns; outputs are written when the promise resolves.
+ * Every error, those of the arguments too, is a rejection.
+ */
+export function alignmentAsync(
+  x: MatrixLike,
+  y: MatrixLike,
+  options: AlignmentOptions & { readonly gradients: true },
+): Promise<WithGradients>;
+export function alignmentAsync(x: MatrixLike, y: MatrixLike, options?: AlignmentOptions): Promise<AlignmentResult>;
+export async function alignmentAsync(x: MatrixLike, y: MatrixLike, options?: AlignmentOptions): Promise<AlignmentResult> {
+  return plan(x, y, options, true).runAsync();
+}
+
+function plan(xGiven: MatrixLike, yGiven: MatrixLike, optionsGiven: AlignmentOptions | undefined, isAsync: boolean): Plan<AlignmentResult> {
+  const x = readMatrix('x', xGiven, isAsync);
+  const y = readMatrix('y', yGiven, isAsync);
+  checkSameShape('y', y, 'x', x);
+  const options = readOptions(optionsGiven, KNOWN);
+  const alpha = readScale('alpha', options.alpha, 2);
+  readScale('temperature', options.temperature, 1);
+  const reduction = readReduction(options.reduction);
+  const gradients = readBoolean('gradients', options.gradients, false);
+  const stats = readBoolean('stats', options.stats, true);
+  const weight = reduction === 'mean' ? 1 / x.rows : 1;
+  const gradientLength = gradients ? x.data.length : 0;
+  const outputs = readOutputs(
+    options.out,
+    { x: gradientLength, y: gradientLength, perRow: reduction === 'none' ? x.rows : 0 },
+    { x: x.data, y: y.data },
+    isAsync,
+  );
+  const call = { inputs: { x, y }, parameters: { alpha }, outputs, options: readCallOptions(options, stats, weight) };
+  return makePlan('alignment', call, options, x.data.length, (result, backend) => ({
+    loss: result.loss * weight,
+    ...(outputs.perRow && { perRow: outputs.perRow }),
+    ...(outputs.x && outputs.y && { gradients: { x: outputs.x, y: outputs.y } }),
+    ...(stats && { stats: result.stats }),
+    backend,
+  }));
+}

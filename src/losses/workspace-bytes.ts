@@ -1,0 +1,45 @@
+/** How much memory a call will take, before it is made. */
+import type { KernelName } from '../backends/backend.js';
+import { BACKEND_CHOICES, selectBackend } from '../backends/select.js';
+import { MAX_ELEMENTS, readBoolean, readChoice, readInteger, readOptions } from '../validate.js';
+import { type KernelOptions, readCallOptions } from './plan.js';
+
+export interface WorkspaceOptions extends Pick<KernelOptions, 'backend' | 'precision' | 'normalize' | 'threads' | 'fallbackWarning'> {
+  /** The call computes gradients; default false. */
+  readonly gradients?: boolean | undefined;
+  /** The call collects stats; default true. */
+  readonly stats?: boolean | undefined;
+  /** Rows of the second input, for the cosines; default `rows`. */
+  readonly otherRows?: number | undefined;
+}
+
+const NAMES: readonly KernelName[] = ['cosineSimilarity', 'cosineSimilarityBackward', 'ntXent', 'uniformity', 'alignment'];
+const KNOWN = new Set(['backend', 'precision', 'normalize', 'threads', 'fallbackWarning', 'gradients', 'stats', 'otherRows']);
+
+/**
+ * Bytes of working memory that a call will hold beyond its inputs and outputs, on the backend that would run it.
+ *
+ * @param name the function's name, without Async.
+ * @param rows rows of its (first) input.
+ * @param cols length of a row.
+ * @throws TypeError, RangeError, BackendUnavailableError.
+ */
+export function workspaceBytes(name: KernelName, rows: number, cols: number, options?: WorkspaceOptions): number {
+  if (name === undefined) throw new TypeError(`name: expected the name of a function, got undefined`);
+  const kernel = readChoice('name', name, NAMES, 'ntXent');
+  readInteger('rows', rows, 1, MAX_ELEMENTS);
+  readInteger('cols', cols, 1, MAX_ELEMENTS);
+  const given = readOptions(options, KNOWN);
+  const otherRows = given.otherRows === undefined ? rows : readInteger('otherRows', given.otherRows, 1, MAX_ELEMENTS);
+  const gradients = readBoolean('gradients', given.gradients, false);
+  const callOptions = readCallOptions(given, readBoolean('stats', given.stats, true), 1);
+  const backend = selectBackend(
+    {
+      backend: readChoice('backend', given.backend, BACKEND_CHOICES, 'auto'),
+      precision: callOptions.precision,
+      fallbackWarning: readBoolean('fallbackWarning', given.fallbackWarning, true),
+    },
+    kernel === 'alignment' ? rows * cols : rows * otherRows * cols,
+  );
+  return backend.workspaceBytes(kernel, rows, otherRows, cols, gradients, callOptions);
+}
