@@ -6,6 +6,19 @@ export type { BackendStatus, PairLayout, Precision, Stats } from './backends/bac
 export { type BackendChoice, backends } from './backends/select.js';
 export { type BackendName, BackendUnavailableError, NonFiniteError } from './errors.js';
 export {
+  type KnnOptions,
+  knnClassify,
+} from './evaluation/knn.js';
+export type { Classification, LabelledRows, MaybeLabelledRows } from './evaluation/labelled.js';
+export {
+  type FeatureScaling,
+  type LinearProbeOptions,
+  type LinearProbeResult,
+  linearProbe,
+  type ProbeCandidate,
+} from './evaluation/linear-probe.js';
+export { type NearestOptions, type Neighbours, nearest } from './evaluation/nearest.js';
+export {
   type AlignmentGradients,
   type AlignmentOptions,
   type AlignmentResult,
@@ -34,5 +47,26 @@ export {
 } from './losses/uniformity.js';
 export { type WorkspaceOptions, workspaceBytes } from './losses/workspace-bytes.js';
 export { type Matrix, type MatrixLike, matrix } from './matrix.js';
-
-// Training and evaluation: one line for each public name of src/training and src/evaluation goes below.
+export { augment, type Batch, compose, type ImageBatch, twoViews } from './training/augment.js';
+export {
+  type ColourJitterOptions,
+  colourJitter,
+  type GaussianBlurOptions,
+  type GrayscaleOptions,
+  gaussianBlur,
+  grayscale,
+  type RandomErasingOptions,
+  randomErasing,
+} from './training/colour.js';
+export {
+  type HorizontalFlipOptions,
+  horizontalFlip,
+  type RandomAffineOptions,
+  type RandomCropResizeOptions,
+  type RandomRotationOptions,
+  randomAffine,
+  randomCropResize,
+  randomRotation,
+} from './training/geometry.js';
+export type { Augmentation, Image, Interval } from './training/image.js';
+export { type Random, randomStream } from './training/random.js';

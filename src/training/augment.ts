@@ -5,6 +5,7 @@
  * neither on the other images of the batch nor on its size.
  */
 import type { Matrix } from '../matrix.js';
+import { describe } from '../validate.js';
 import type { Augmentation, Image } from './image.js';
 import { checkSeed, randomStream } from './random.js';
 
@@ -34,7 +35,7 @@ interface Source {
 /** One augmentation that applies the given ones in order. */
 export function compose(...operations: readonly Augmentation[]): Augmentation {
   operations.forEach((operation, i) => {
-    if (typeof operation !== 'function') throw new TypeError(`operations[${i}]: expected a function, got ${typeof operation}`);
+    if (typeof operation !== 'function') throw new TypeError(`operations[${i}]: expected a function, got ${describe(operation)}`);
   });
   return (image, random) => operations.reduce((current, operation) => operation(current, random), image);
 }
@@ -101,8 +102,7 @@ function augmentViews(source: Source, operations: Augmentation | readonly Augmen
 }
 
 function checkedBatch(batch: Batch): Source {
-  if (batch === null || typeof batch !== 'object')
-    throw new TypeError(`batch: expected an object, got ${batch === null ? 'null' : typeof batch}`);
+  if (batch === null || typeof batch !== 'object') throw new TypeError(`batch: expected an object, got ${describe(batch)}`);
   if (isList(batch)) {
     if (batch.length === 0) throw new RangeError('batch: expected at least one image, got none');
     batch.forEach((image, i) => {
@@ -114,7 +114,7 @@ function checkedBatch(batch: Batch): Source {
   checkPixels('batch', batch);
   const size = height * width * channels;
   const { count = data.length / size } = batch;
-  if (typeof count !== 'number') throw new TypeError(`batch.count: expected a number, got ${typeof count}`);
+  if (typeof count !== 'number') throw new TypeError(`batch.count: expected a number, got ${describe(count)}`);
   if (!Number.isInteger(count) || count < 1 || data.length !== count * size) {
     const expected = batch.count === undefined ? 'a multiple of ' : `${count} x `;
     throw new RangeError(`batch.data: expected ${expected}${height} x ${width} x ${channels} values, got ${data.length}`);
@@ -132,8 +132,7 @@ function isList(batch: Batch): batch is readonly Image[] {
 }
 
 function checkImage(name: string, image: Image): void {
-  if (image === null || typeof image !== 'object')
-    throw new TypeError(`${name}: expected an image, got ${image === null ? 'null' : typeof image}`);
+  if (image === null || typeof image !== 'object') throw new TypeError(`${name}: expected an image, got ${describe(image)}`);
   checkPixels(name, image);
   const { data, height, width, channels } = image;
   if (data.length !== height * width * channels) {
@@ -142,16 +141,16 @@ function checkImage(name: string, image: Image): void {
 }
 
 function checkPixels(name: string, image: Image): void {
-  if (!(image.data instanceof Float32Array)) throw new TypeError(`${name}.data: expected a Float32Array`);
+  if (!(image.data instanceof Float32Array)) throw new TypeError(`${name}.data: expected a Float32Array, got ${describe(image.data)}`);
   for (const side of ['height', 'width', 'channels'] as const) {
     const value: unknown = image[side];
-    if (typeof value !== 'number') throw new TypeError(`${name}.${side}: expected a number, got ${typeof value}`);
+    if (typeof value !== 'number') throw new TypeError(`${name}.${side}: expected a number, got ${describe(value)}`);
     if (!Number.isInteger(value) || value < 1) throw new RangeError(`${name}.${side}: expected a positive integer, got ${value}`);
   }
 }
 
 function checkIds(ids: ArrayLike<number>, count: number): void {
-  if (ids === null || typeof ids !== 'object') throw new TypeError('batch.ids: expected an array of integers');
+  if (ids === null || typeof ids !== 'object') throw new TypeError(`batch.ids: expected an array of integers, got ${describe(ids)}`);
   if (ids.length !== count) throw new RangeError(`batch.ids: expected ${count} ids, got ${ids.length}`);
   for (let i = 0; i < count; i++) {
     if (!Number.isInteger(ids[i])) throw new RangeError(`batch.ids: expected integers, got ${ids[i]} at ${i}`);

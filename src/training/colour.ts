@@ -1,15 +1,6 @@
 /** Augmentations that change pixel values in place: colour jitter, grayscale, blur, erasing. */
-import {
-  type Augmentation,
-  checkInterval,
-  checkNumber,
-  checkOptionNames,
-  drawFrom,
-  drawRatio,
-  type Image,
-  type Interval,
-  like,
-} from './image.js';
+import { readOptions } from '../validate.js';
+import { type Augmentation, checkInterval, checkNumber, drawFrom, drawRatio, type Image, type Interval, like } from './image.js';
 
 /** Weights of red, green and blue in the brightness of a pixel (ITU-R BT.601). */
 const LUMA = [0.299, 0.587, 0.114] as const;
@@ -33,7 +24,7 @@ export interface ColourJitterOptions {
  * @throws {TypeError | RangeError} for a wrong option, and from the augmentation for an image of neither 1, 3 nor 4 channels.
  */
 export function colourJitter(options: ColourJitterOptions = {}): Augmentation {
-  checkOptionNames('colourJitter', options, ['brightness', 'contrast', 'saturation', 'hue', 'probability']);
+  readOptions(options, new Set(['brightness', 'contrast', 'saturation', 'hue', 'probability']));
   const { brightness = 0, contrast = 0, saturation = 0, hue = 0, probability = 1 } = options;
   checkNumber('brightness', brightness, 0, 1e3);
   checkNumber('contrast', contrast, 0, 1e3);
@@ -80,7 +71,7 @@ export interface GrayscaleOptions {
  * @throws {TypeError | RangeError} for a wrong option, and from the augmentation for an image of neither 1, 3 nor 4 channels.
  */
 export function grayscale(options: GrayscaleOptions = {}): Augmentation {
-  checkOptionNames('grayscale', options, ['probability']);
+  readOptions(options, new Set(['probability']));
   const { probability = 0.2 } = options;
   checkNumber('probability', probability, 0, 1);
   return (image, random) => {
@@ -104,7 +95,7 @@ export interface GaussianBlurOptions {
  * @throws {TypeError | RangeError} for a wrong option.
  */
 export function gaussianBlur(options: GaussianBlurOptions = {}): Augmentation {
-  checkOptionNames('gaussianBlur', options, ['sigma', 'probability']);
+  readOptions(options, new Set(['sigma', 'probability']));
   const { sigma = [0.1, 2], probability = 0.5 } = options;
   checkInterval('sigma', sigma, 1e-3, 1e3);
   checkNumber('probability', probability, 0, 1);
@@ -136,7 +127,7 @@ export interface RandomErasingOptions {
  * @throws {TypeError | RangeError} for a wrong option.
  */
 export function randomErasing(options: RandomErasingOptions = {}): Augmentation {
-  checkOptionNames('randomErasing', options, ['area', 'ratio', 'value', 'probability']);
+  readOptions(options, new Set(['area', 'ratio', 'value', 'probability']));
   const { area = [0.02, 0.33], ratio = [0.3, 3.3], value = 0, probability = 0.5 } = options;
   checkInterval('area', area, 0, 1);
   checkInterval('ratio', ratio, 1e-3, 1e3);

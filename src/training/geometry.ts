@@ -1,16 +1,6 @@
 /** Augmentations that move pixels: crop and resize, affine maps, rotation, flip. All resample bilinearly, without antialiasing. */
-import {
-  type Augmentation,
-  checkInterval,
-  checkNumber,
-  checkOptionNames,
-  drawFrom,
-  drawRatio,
-  type Image,
-  type Interval,
-  like,
-  resample,
-} from './image.js';
+import { describe, readOptions } from '../validate.js';
+import { type Augmentation, checkInterval, checkNumber, drawFrom, drawRatio, type Image, type Interval, like, resample } from './image.js';
 
 export interface RandomCropResizeOptions {
   /** Share of the image's area that is kept. Default [0.08, 1] (SimCLR); small images want more, such as [0.5, 1]. */
@@ -29,7 +19,7 @@ export interface RandomCropResizeOptions {
  * @throws {TypeError | RangeError} for a wrong option.
  */
 export function randomCropResize(options: RandomCropResizeOptions = {}): Augmentation {
-  checkOptionNames('randomCropResize', options, ['scale', 'ratio', 'height', 'width']);
+  readOptions(options, new Set(['scale', 'ratio', 'height', 'width']));
   const { scale = [0.08, 1], ratio = [3 / 4, 4 / 3] } = options;
   checkInterval('scale', scale, 1e-6, 1);
   checkInterval('ratio', ratio, 1e-3, 1e3);
@@ -78,10 +68,10 @@ export interface RandomAffineOptions {
  * @throws {TypeError | RangeError} for a wrong option.
  */
 export function randomAffine(options: RandomAffineOptions = {}): Augmentation {
-  checkOptionNames('randomAffine', options, ['degrees', 'translate', 'scale', 'ratio', 'shear', 'fill', 'probability']);
+  readOptions(options, new Set(['degrees', 'translate', 'scale', 'ratio', 'shear', 'fill', 'probability']));
   const { degrees = 0, translate = [0, 0], scale = [1, 1], ratio = [1, 1], shear = 0, fill = 0, probability = 1 } = options;
   checkNumber('degrees', degrees, 0, 180);
-  if (!Array.isArray(translate)) throw new TypeError(`translate: expected [x, y], got ${typeof translate}`);
+  if (!Array.isArray(translate)) throw new TypeError(`translate: expected [x, y], got ${describe(translate)}`);
   const [shiftX, shiftY] = translate;
   checkNumber('translate[0]', shiftX, 0, 1);
   checkNumber('translate[1]', shiftY, 0, 1);
@@ -130,7 +120,7 @@ export interface RandomRotationOptions {
  * @throws {TypeError | RangeError} for a wrong option.
  */
 export function randomRotation(options: RandomRotationOptions = {}): Augmentation {
-  checkOptionNames('randomRotation', options, ['degrees', 'fill', 'probability']);
+  readOptions(options, new Set(['degrees', 'fill', 'probability']));
   return randomAffine({ degrees: 15, ...options });
 }
 
@@ -144,7 +134,7 @@ export interface HorizontalFlipOptions {
  * @throws {TypeError | RangeError} for a wrong option.
  */
 export function horizontalFlip(options: HorizontalFlipOptions = {}): Augmentation {
-  checkOptionNames('horizontalFlip', options, ['probability']);
+  readOptions(options, new Set(['probability']));
   const { probability = 0.5 } = options;
   checkNumber('probability', probability, 0, 1);
   return (image, random) => (random() < probability ? mirrored(image) : image);

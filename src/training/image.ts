@@ -1,4 +1,5 @@
 /** The images that augmentations work on, the checks of their options, and the one resampler that all geometry uses. */
+import { describe } from '../validate.js';
 import type { Random } from './random.js';
 
 /**
@@ -38,27 +39,18 @@ export function like(image: Image, height = image.height, width = image.width): 
 
 /** Throws unless `value` is a number in low..high, ends included. */
 export function checkNumber(name: string, value: unknown, low: number, high: number): asserts value is number {
-  if (typeof value !== 'number') throw new TypeError(`${name}: expected a number, got ${value === null ? 'null' : typeof value}`);
+  if (typeof value !== 'number') throw new TypeError(`${name}: expected a number, got ${describe(value)}`);
   if (!(value >= low && value <= high)) throw new RangeError(`${name}: expected a number from ${low} to ${high}, got ${value}`);
 }
 
 /** Throws unless `value` is [low, high] with least <= low <= high <= most. */
 export function checkInterval(name: string, value: unknown, least: number, most: number): asserts value is Interval {
-  if (!Array.isArray(value)) throw new TypeError(`${name}: expected [low, high], got ${value === null ? 'null' : typeof value}`);
+  if (!Array.isArray(value)) throw new TypeError(`${name}: expected [low, high], got ${describe(value)}`);
   const [low, high] = value as unknown[];
   if (typeof low !== 'number' || typeof high !== 'number')
     throw new TypeError(`${name}: expected two numbers, got ${typeof low} and ${typeof high}`);
   if (value.length !== 2 || !(low >= least && low <= high && high <= most)) {
     throw new RangeError(`${name}: expected [low, high] with ${least} <= low <= high <= ${most}, got [${value.join(', ')}]`);
-  }
-}
-
-/** Throws when `options` holds a name that `operation` does not know, so that a mistyped option is not silently ignored. */
-export function checkOptionNames(operation: string, options: object, known: readonly string[]): void {
-  if (options === null || typeof options !== 'object')
-    throw new TypeError(`${operation}: expected an options object, got ${String(options)}`);
-  for (const name of Object.keys(options)) {
-    if (!known.includes(name)) throw new RangeError(`${operation}: unknown option '${name}', expected one of ${known.join(', ')}`);
   }
 }
 

@@ -4,6 +4,8 @@
  * on every platform.
  */
 
+import { describe } from '../validate.js';
+
 /** The next number of a stream, uniform in [0, 1), a multiple of 2^-32. */
 export type Random = () => number;
 
@@ -46,6 +48,6 @@ export function shuffle<T extends Int32Array | number[]>(values: T, random: Rand
 
 /** Throws unless `seed` can name a stream. */
 export function checkSeed(seed: unknown): asserts seed is number {
-  if (typeof seed !== 'number') throw new TypeError(`seed: expected an integer, got ${seed === null ? 'null' : typeof seed}`);
+  if (typeof seed !== 'number') throw new TypeError(`seed: expected an integer, got ${describe(seed)}`);
   if (!Number.isSafeInteger(seed)) throw new RangeError(`seed: expected a safe integer, got ${seed}`);
 }
