@@ -1,0 +1,14 @@
+/**
+ * Bundles src/ to CommonJS in dist/: the library's entries together, so that they share one loader and one set of error classes,
+ * and the command line by itself. scripts/build.mjs adds the ES module side, which re-exports these files.
+ */
+import { existsSync } from 'node:fs';
+import { defineConfig, type UserConfig } from 'tsdown';
+
+const shared: UserConfig = { format: 'cjs', platform: 'node', target: 'node20', outDir: 'dist', clean: false, fixedExtension: true };
+const tfjs = 'src/adapters/tfjs.ts';
+
+export default defineConfig([
+  { ...shared, entry: { index: 'src/index.ts', ...(existsSync(tfjs) && { tfjs }) }, dts: true },
+  { ...shared, entry: { cli: 'src/cli/main.ts' }, dts: false },
+]);
