@@ -13,6 +13,7 @@ import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { type BackendName, backends, cosineSimilarity, ntXent, uniformity } from 'contrastive-kernels';
 import { openCpuBinding } from '../src/native/loader.js';
+import { onnxRunner, openOnnxRuntime } from './alternatives/onnxruntime.js';
 import { plainCosineSimilarity, plainNtXent, plainUniformity } from './alternatives/plain-js.js';
 import { openTfjsWasm, tfjsRunner } from './alternatives/tfjs-wasm.js';
 import { type TorchSetup, timeTorch } from './alternatives/torch.js';
@@ -90,6 +91,10 @@ async function main() {
   if (status.cpu?.available) contenders.cpu = `our native CPU backend (${status.cpu.instructionSet}), float32`;
   contenders['tfjs-wasm'] = `${await openTfjsWasm()}, composed of tfjs operations with its own gradients`;
 
+  const onnx = openOnnxRuntime(root);
+  if (onnx === null) absent.onnxruntime = 'onnxruntime-node is not installed';
+  else contenders.onnxruntime = `${onnx.version}, CPU, ${allThreads} threads, forward only (it has no backward)`;
+
   const rows: Row[] = [];
   const add = (benchCase: BenchCase, contender: string, threads: number, timing: Row['timing']) => {
     const top = peak[threads];
@@ -113,6 +118,11 @@ async function main() {
           await measure(oursRunner(benchCase, data, 'cpu', threads), seconds * 1e3),
         );
       }
+    }
+    const session = onnx && (await onnxRunner(onnx.runtime, benchCase, data, { threads: allThreads, temperature, t: uniformityT }));
+    if (session) {
+      add(benchCase, 'onnxruntime', allThreads, await measure(session.run, seconds * 1e3));
+      await session.close();
     }
     if (small(benchCase)) {
       add(benchCase, 'reference', 1, await measure(oursRunner(benchCase, data, 'reference', 1), seconds * 1e3, 3));
