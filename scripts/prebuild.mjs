@@ -2,15 +2,19 @@
 // where nothing can be compiled. The file is this machine's build/Release, stripped; it is built first when it is missing or
 // older than its sources. The name has no tag: Node-API makes one file right for every Node version.
 //
+// --out <folder>: instead of prebuilds/.
+//
 // npm also runs a script of this name before `npm run build`, as a hook. Then there is nothing to do.
 import { spawnSync } from 'node:child_process';
 import { copyFileSync, existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const built = join(root, 'build', 'Release', 'contrastive_kernels_cpu.node');
-const folder = join(root, 'prebuilds', `${process.platform}-${process.arch}`);
+const { values } = parseArgs({ options: { out: { type: 'string', default: join(root, 'prebuilds') } } });
+const folder = join(values.out, `${process.platform}-${process.arch}`);
 
 /** npm sets its process title to its command line; the npm that runs us is our parent, or the parent of the shell between. */
 function isHookOfBuild() {
@@ -35,8 +39,8 @@ function isStale() {
   return sources.some((source) => newestSource(join(root, source)) > statSync(built).mtimeMs);
 }
 
-function run(command, args, env = {}) {
-  return spawnSync(command, args, { cwd: root, stdio: 'inherit', env: { ...process.env, ...env } }).status === 0;
+function run(command, args) {
+  return spawnSync(command, args, { cwd: root, stdio: 'inherit' }).status === 0;
 }
 
 function main() {
@@ -50,7 +54,7 @@ function main() {
   if (process.platform !== 'win32' && !run('strip', process.platform === 'darwin' ? ['-x', target] : ['--strip-unneeded', target])) {
     console.warn('prebuild: no strip, the file keeps its symbols');
   }
-  if (!run(process.execPath, ['-e', 'require("node-gyp-build")(".").describe()'], { PREBUILDS_ONLY: '1' })) return 1;
+  if (!run(process.execPath, ['-e', 'require(process.argv[1]).describe()', target])) return 1;
   console.log(`prebuilt ${target} (${Math.round(statSync(target).size / 1024)} KB)`);
   return 0;
 }

@@ -27,6 +27,9 @@ export interface OpenedAddon {
   readonly attempts: readonly Attempt[];
 }
 
+/** The error of a place where nothing has been built: the normal case, not a failure. */
+export const NOT_THERE = 'not there';
+
 // The bundle is CommonJS, so __filename is always there; this `require` is one that a bundler leaves alone.
 const nodeRequire = createRequire(__filename);
 
@@ -41,12 +44,13 @@ export const packageRoot: string = (() => {
 
 /** Files to try, best first. */
 function candidates(addon: AddonName): Attempt[] {
-  const explicit = process.env[addon === 'cpu' ? 'CONTRASTIVE_KERNELS_NATIVE_PATH' : 'CONTRASTIVE_KERNELS_CUDA_PATH'];
-  if (explicit) return [{ path: explicit }];
+  const variable = addon === 'cpu' ? 'CONTRASTIVE_KERNELS_NATIVE_PATH' : 'CONTRASTIVE_KERNELS_CUDA_PATH';
+  const explicit = process.env[variable];
+  if (explicit) return [existsSync(explicit) ? { path: explicit } : { path: explicit, error: `not there, but ${variable} names it` }];
   const tuple = `${process.platform}-${process.arch}`;
   if (addon === 'cuda') {
     return [
-      { path: join(packageRoot, 'build-cuda', 'Release', 'contrastive_kernels_cuda.node') },
+      oneAddon(join(packageRoot, 'build-cuda', 'Release', 'contrastive_kernels_cuda.node')),
       firstAddon(join(packageRoot, 'prebuilds', `${tuple}-cuda`)),
     ];
   }
@@ -56,20 +60,24 @@ function candidates(addon: AddonName): Attempt[] {
     // node-gyp-build stops at the first file it finds. A build that cannot be opened must not hide a prebuild that can.
     return path === prebuild.path ? [{ path }] : [{ path }, prebuild];
   } catch {
-    return [{ path: join(packageRoot, 'build', 'Release', 'contrastive_kernels_cpu.node'), error: 'not there' }, prebuild];
+    return [oneAddon(join(packageRoot, 'build', 'Release', 'contrastive_kernels_cpu.node')), prebuild];
   }
+}
+
+function oneAddon(path: string): Attempt {
+  return existsSync(path) ? { path } : { path, error: NOT_THERE };
 }
 
 function firstAddon(folder: string): Attempt {
   const file = existsSync(folder) ? readdirSync(folder).find((name) => name.endsWith('.node')) : undefined;
-  return file ? { path: join(folder, file) } : { path: folder, error: 'not there' };
+  return file ? { path: join(folder, file) } : { path: folder, error: NOT_THERE };
 }
 
 function open(addon: AddonName): OpenedAddon {
   const attempts: Attempt[] = [];
   for (const candidate of candidates(addon)) {
-    if (candidate.error || !existsSync(candidate.path)) {
-      attempts.push({ path: candidate.path, error: candidate.error ?? 'not there' });
+    if (candidate.error) {
+      attempts.push(candidate);
       continue;
     }
     try {

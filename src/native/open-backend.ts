@@ -1,6 +1,6 @@
 /** Makes a backend and its status of an addon: what cpu.ts and cuda.ts share. */
 import type { Backend, BackendStatus, Precision } from '../backends/backend.js';
-import { type AddonName, openAddon } from './loader.js';
+import { type AddonName, NOT_THERE, openAddon } from './loader.js';
 import { NativeBackend } from './native-backend.js';
 
 /** A backend that can run here, or null; and in either case what there is to say about it. */
@@ -18,6 +18,6 @@ export function openBackend(name: AddonName, precisions: readonly Precision[], m
   if (description) {
     return { backend: null, status: { ...description, name, available: false, reason: description.reason ?? 'it cannot run here' } };
   }
-  const failures = attempts.filter((attempt) => attempt.error !== 'not there').map((attempt) => `${attempt.path}: ${attempt.error}`);
+  const failures = attempts.filter((attempt) => attempt.error !== NOT_THERE).map((attempt) => `${attempt.path}: ${attempt.error}`);
   return { backend: null, status: { name, available: false, reason: failures.join('; ') || missing } };
 }
