@@ -100,9 +100,13 @@ export function gradientByInput(argument: string, x: Directions, gradient: Float
   const { rows, cols, u, norm } = x;
   for (let i = 0; i < rows; i++) {
     const start = i * cols;
+    if (x.normalized && norm[i] === 0) {
+      gradient.fill(0, start, start + cols);
+      continue;
+    }
     let along = 0;
     if (x.normalized) for (let k = start; k < start + cols; k++) along += gradient[k] * u[k];
-    const scale = !x.normalized ? factor : norm[i] > 0 ? factor / norm[i] : 0;
+    const scale = x.normalized ? factor / norm[i] : factor;
     for (let k = start; k < start + cols; k++) {
       gradient[k] = (gradient[k] - along * u[k]) * scale;
       if (!Number.isFinite(Math.fround(gradient[k]))) {
