@@ -9,6 +9,13 @@ const shared: UserConfig = { format: 'cjs', platform: 'node', target: 'node20', 
 const tfjs = 'src/adapters/tfjs.ts';
 
 export default defineConfig([
-  { ...shared, entry: { index: 'src/index.ts', ...(existsSync(tfjs) && { tfjs }) }, dts: true },
+  {
+    ...shared,
+    entry: { index: 'src/index.ts', ...(existsSync(tfjs) && { tfjs }) },
+    dts: true,
+    // The bundler's own helpers get a file of their own. Left to itself it may put them into the adapter, and then the library
+    // would need the adapter's peer.
+    outputOptions: { codeSplitting: { groups: [{ name: 'runtime', test: /rolldown[/:]runtime/ }] } },
+  },
   { ...shared, entry: { cli: 'src/cli/main.ts' }, dts: false },
 ]);
