@@ -5,11 +5,8 @@
 import { spawnSync } from 'node:child_process';
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, renameSync, rmSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
-import { delimiter, dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { packageRoot } from '../native/loader.js';
-
-// CMakeLists.txt asks `node` where the headers are: let it be this one.
-const environment = { ...process.env, PATH: `${dirname(process.execPath)}${delimiter}${process.env.PATH ?? ''}` };
 
 /** @returns the exit status. */
 export function build(cuda: boolean): number {
@@ -28,11 +25,12 @@ export function build(cuda: boolean): number {
   const target = cuda ? 'contrastive_kernels_cuda' : 'contrastive_kernels_cpu';
   const folder = mkdtempSync(join(tmpdir(), 'contrastive-kernels-'));
   try {
-    const options = nvcc ? ['-DCONTRASTIVE_KERNELS_CUDA=ON', `-DCMAKE_CUDA_COMPILER=${nvcc}`] : [];
+    const node = `-DCONTRASTIVE_KERNELS_NODE=${process.execPath}`;
+    const cudaOptions = nvcc ? ['-DCONTRASTIVE_KERNELS_CUDA=ON', `-DCMAKE_CUDA_COMPILER=${nvcc}`] : [];
     const generator = process.env.CMAKE_GENERATOR || !works('ninja') ? [] : ['-G', 'Ninja'];
     const jobs = String(availableParallelism());
     const built =
-      run('cmake', ['-S', packageRoot, '-B', folder, '-DCMAKE_BUILD_TYPE=Release', ...generator, ...options]) &&
+      run('cmake', ['-S', packageRoot, '-B', folder, '-DCMAKE_BUILD_TYPE=Release', node, ...generator, ...cudaOptions]) &&
       run('cmake', ['--build', folder, '--target', target, '--config', 'Release', '--parallel', jobs]);
     if (!built) {
       console.error(`${target} could not be built: see the log above`);
@@ -68,9 +66,9 @@ function findNvcc(): string | undefined {
 }
 
 function works(command: string): boolean {
-  return spawnSync(command, ['--version'], { stdio: 'ignore', env: environment }).status === 0;
+  return spawnSync(command, ['--version'], { stdio: 'ignore' }).status === 0;
 }
 
 function run(command: string, args: string[]): boolean {
-  return spawnSync(command, args, { stdio: 'inherit', env: environment }).status === 0;
+  return spawnSync(command, args, { stdio: 'inherit' }).status === 0;
 }
