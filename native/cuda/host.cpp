@@ -1,0 +1,180 @@
+// The C ABI on host memory: takes device memory once, copies the inputs, launches, and copies the outputs back only after the
+// report says that everything is right.
+#include <cstdio>
+#include <initializer_list>
+
+#include "contrastive_kernels_cuda.h"
+#include "cuda/describe.hpp"
+#include "cuda/device_memory.hpp"
+#include "cuda/launchers.hpp"
+
+namespace ck::cuda {
+namespace {
+
+// An array on the host and its place on the device. A null host pointer stays null: not wanted.
+struct HostArray {
+  const void* host;
+  size_t count;
+};
+
+constexpr int kMostArrays = 3;
+
+int device_error(cudaError_t code, ck_error* error) {
+  cudaGetLastError();  // dealt with here
+  std::snprintf(error->message, sizeof error->message, "CUDA: %s (%s)", cudaGetErrorString(code), cudaGetErrorName(code));
+  return CK_DEVICE_FAILURE;
+}
+
+// What the report's findings are as a status; nothing found: CK_OK.
+int judge(const ck_cuda_report& report, const int64_t* columns, ck_error* error) {
+  for (int i = 0; i < kMostArrays; ++i) {
+    if (report.non_finite[i] == CK_CUDA_NONE) continue;
+    error->argument = i;
+    error->row = int64_t(report.non_finite[i]) / columns[i];
+    error->column = int64_t(report.non_finite[i]) % columns[i];
+    return CK_NON_FINITE;
+  }
+  if (report.out_of_range != CK_CUDA_NONE) {
+    error->row = int64_t(report.out_of_range);
+    std::snprintf(error->message, sizeof error->message, "expected products and losses that fit float32, got one beyond it at row %lld",
+                  (long long)report.out_of_range);
+    return CK_OUT_OF_RANGE;
+  }
+  for (int i = 0; i < 2; ++i) {
+    if (report.overflow[i] == CK_CUDA_NONE) continue;
+    error->argument = i;
+    error->row = int64_t(report.overflow[i]);
+    return CK_GRADIENT_OVERFLOW;
+  }
+  return CK_OK;
+}
+
+// launch(in, out, report, workspace, bytes, stream, error) starts the kernels of one call on device pointers.
+template <class Launch>
+int run_on_device(ck_kernel kernel, bool gradients, std::initializer_list<const ck_matrix*> inputs,
+                  std::initializer_list<HostArray> outputs, const ck_options& options, ck_result* result, ck_error* error,
+                  const Launch& launch) {
+  ck_error ignored;
+  if (!error) error = &ignored;
+  *error = {-1, 0, 0, ""};
+  unavailable_reason(error->message, sizeof error->message);
+  if (*error->message) return CK_UNAVAILABLE;
+  if (const int status = check_call(inputs, options, error)) return status;
+
+  const ck_matrix& first = **inputs.begin();
+  const ck_matrix* const second = inputs.size() > 1 ? inputs.begin()[1] : nullptr;
+  const size_t workspace_bytes =
+      ck_cuda_workspace_bytes(kernel, first.rows, second ? second->rows : first.rows, first.cols, gradients, &options);
+  ck_matrix in[kMostArrays] = {};
+  float* out[kMostArrays] = {};
+  int64_t columns[kMostArrays] = {1, 1, 1};
+  ck_cuda_report* report = nullptr;
+  void* workspace = nullptr;
+  // The same walk measures, then hands out.
+  auto lay_out = [&](Arena arena) {
+    report = arena.take<ck_cuda_report>(1);
+    workspace = arena.take<unsigned char>(workspace_bytes);
+    int i = 0;
+    for (const ck_matrix* matrix : inputs) {
+      if (matrix) in[i] = {arena.take<float>(size_t(matrix->rows * matrix->cols)), matrix->rows, matrix->cols};
+      if (matrix) columns[i] = matrix->cols;
+      ++i;
+    }
+    i = 0;
+    for (const HostArray& array : outputs) out[i++] = array.host ? arena.take<float>(array.count) : nullptr;
+    return arena.used();
+  };
+  const size_t bytes = lay_out(Arena());
+  DeviceMemory memory;
+  if (const cudaError_t code = memory.allocate(bytes)) {
+    if (code != cudaErrorMemoryAllocation) return device_error(code, error);
+    cudaGetLastError();
+    std::snprintf(error->message, sizeof error->message, "the call needs %zu bytes of device memory: use fewer rows, or the cpu backend",
+                  bytes);
+    return CK_OUT_OF_MEMORY;
+  }
+  lay_out(Arena(memory.get()));
+  Stream stream;
+  if (const cudaError_t code = stream.open()) return device_error(code, error);
+
+  int i = 0;
+  for (const ck_matrix* matrix : inputs) {
+    float* const to = const_cast<float*>(in[i++].data);
+    if (!matrix) continue;
+    const size_t size = size_t(matrix->rows * matrix->cols) * sizeof(float);
+    if (const cudaError_t code = cudaMemcpyAsync(to, matrix->data, size, cudaMemcpyHostToDevice, stream.get()))
+      return device_error(code, error);
+  }
+  if (const int status = launch(in, out, report, workspace, workspace_bytes, stream.get(), error)) {
+    cudaStreamSynchronize(stream.get());  // what was launched still uses the memory
+    cudaGetLastError();
+    return status;
+  }
+  ck_cuda_report found;
+  cudaError_t code = cudaMemcpyAsync(&found, report, sizeof found, cudaMemcpyDeviceToHost, stream.get());
+  if (code == cudaSuccess) code = cudaStreamSynchronize(stream.get());
+  if (code != cudaSuccess) return device_error(code, error);
+  if (options.cancel && *options.cancel) return CK_CANCELLED;
+  if (const int status = judge(found, columns, error)) return status;
+  i = 0;
+  for (const HostArray& array : outputs) {
+    const float* const from = out[i++];
+    if (!from) continue;
+    void* const to = const_cast<void*>(array.host);
+    code = cudaMemcpyAsync(to, from, array.count * sizeof(float), cudaMemcpyDeviceToHost, stream.get());
+    if (code != cudaSuccess) return device_error(code, error);
+  }
+  code = cudaStreamSynchronize(stream.get());
+  if (code != cudaSuccess) return device_error(code, error);
+  if (result) *result = found.result;
+  return CK_OK;
+}
+
+size_t elements(const ck_matrix* matrix) { return size_t(matrix->rows * matrix->cols); }
+
+}  // namespace
+}  // namespace ck::cuda
+
+using ck::cuda::elements;
+using ck::cuda::run_on_device;
+
+int ck_cosine_similarity(const ck_matrix* x, const ck_matrix* y, const ck_options* options, float* out, ck_error* error) {
+  const size_t count = size_t(x->rows * (y ? y : x)->rows);
+  return run_on_device(
+      CK_COSINE_SIMILARITY, false, {x, y}, {{out, count}}, *options, nullptr, error,
+      [&](auto* in, auto* to, auto... rest) { return ck_cuda_cosine_similarity(&in[0], y ? &in[1] : nullptr, options, to[0], rest...); });
+}
+
+int ck_cosine_similarity_backward(const ck_matrix* x, const ck_matrix* y, const ck_matrix* upstream, const ck_options* options,
+                                  float* gradient_x, float* gradient_y, ck_error* error) {
+  return run_on_device(CK_COSINE_SIMILARITY_BACKWARD, true, {x, y, upstream}, {{gradient_x, elements(x)}, {gradient_y, elements(y)}},
+                       *options, nullptr, error, [&](auto* in, auto* to, auto... rest) {
+                         return ck_cuda_cosine_similarity_backward(&in[0], &in[1], &in[2], options, to[0], to[1], rest...);
+                       });
+}
+
+int ck_nt_xent(const ck_matrix* z, int32_t pairs, const ck_options* options, float* per_row, float* row_log_sum_exp, float* gradient_z,
+               ck_result* result, ck_error* error) {
+  const size_t rows = size_t(z->rows);
+  return run_on_device(
+      CK_NT_XENT, gradient_z, {z}, {{per_row, rows}, {row_log_sum_exp, rows}, {gradient_z, elements(z)}}, *options, result, error,
+      [&](auto* in, auto* to, auto... rest) { return ck_cuda_nt_xent(&in[0], pairs, options, to[0], to[1], to[2], rest...); });
+}
+
+int ck_uniformity(const ck_matrix* x, double t, const ck_options* options, float* gradient_x, ck_result* result, ck_error* error) {
+  return run_on_device(CK_UNIFORMITY, gradient_x, {x}, {{gradient_x, elements(x)}}, *options, result, error,
+                       [&](auto* in, auto* to, auto... rest) { return ck_cuda_uniformity(&in[0], t, options, to[0], rest...); });
+}
+
+int ck_alignment(const ck_matrix* x, const ck_matrix* y, double alpha, const ck_options* options, float* per_row, float* gradient_x,
+                 float* gradient_y, ck_result* result, ck_error* error) {
+  return run_on_device(
+      CK_ALIGNMENT, gradient_x || gradient_y, {x, y}, {{per_row, size_t(x->rows)}, {gradient_x, elements(x)}, {gradient_y, elements(y)}},
+      *options, result, error,
+      [&](auto* in, auto* to, auto... rest) { return ck_cuda_alignment(&in[0], &in[1], alpha, options, to[0], to[1], to[2], rest...); });
+}
+
+// Device memory beyond the call's inputs and outputs, which are copied to the device as well.
+int64_t ck_workspace_bytes(int32_t kernel, int64_t rows_x, int64_t rows_y, int64_t cols, int32_t gradients, const ck_options* options) {
+  return int64_t(ck_cuda_workspace_bytes(kernel, rows_x, rows_y, cols, gradients, options));
+}

@@ -1,0 +1,68 @@
+// What the device-pointer launchers share: argument checks, and the workspace function that asks each of them.
+#include "cuda/launchers.hpp"
+
+#include <cmath>
+#include <cstdarg>
+
+namespace ck::cuda {
+namespace {
+
+__attribute__((format(printf, 3, 4))) int fail(int status, ck_error* error, const char* format, ...) {
+  if (error) {
+    va_list arguments;
+    va_start(arguments, format);
+    std::vsnprintf(error->message, sizeof error->message, format, arguments);
+    va_end(arguments);
+  }
+  return status;
+}
+
+}  // namespace
+
+int check_call(std::initializer_list<const ck_matrix*> inputs, const ck_options& options, ck_error* error) {
+  if (options.precision != CK_FLOAT32) {
+    const char* name = options.precision == CK_BFLOAT16 ? "bfloat16" : "bfloat16x3";
+    return fail(CK_UNAVAILABLE, error, "the CUDA kernels compute in float32; precision %s is not built in", name);
+  }
+  for (const ck_matrix* matrix : inputs) {
+    if (!matrix) continue;
+    if (matrix->rows > kMostRows || matrix->cols > kMostColumns) {
+      return fail(CK_OUT_OF_RANGE, error, "expected at most %lld rows of at most %lld columns, got [%lld, %lld]", (long long)kMostRows,
+                  (long long)kMostColumns, (long long)matrix->rows, (long long)matrix->cols);
+    }
+  }
+  return CK_OK;
+}
+
+int check_scale(double k, ck_error* error) {
+  constexpr double kSmallest = 1.2e-38, kLargest = 1e37;
+  if (k >= kSmallest && k <= kLargest) return CK_OK;
+  return fail(CK_OUT_OF_RANGE, error, "expected a scale of the similarities (log2(e)/temperature, or 2t log2(e)) between %g and %g, got %g",
+              kSmallest, kLargest, k);
+}
+
+int check_workspace(const Arena& taken, size_t bytes, ck_error* error) {
+  if (taken.used() <= bytes) return CK_OK;
+  return fail(CK_OUT_OF_MEMORY, error, "expected a workspace of %zu bytes, got %zu", taken.used(), bytes);
+}
+
+}  // namespace ck::cuda
+
+size_t ck_cuda_workspace_bytes(int32_t kernel, int64_t rows_x, int64_t rows_y, int64_t cols, int32_t gradients, const ck_options* options) {
+  using namespace ck::cuda;
+  if (rows_x > kMostRows || rows_y > kMostRows || cols > kMostColumns) return size_t(INT64_MAX);  // no workspace is enough
+  switch (kernel) {
+    case CK_COSINE_SIMILARITY:
+      return cosine_similarity_workspace(rows_x, rows_y, cols, *options);
+    case CK_COSINE_SIMILARITY_BACKWARD:
+      return cosine_similarity_backward_workspace(rows_x, rows_y, cols, *options);
+    case CK_NT_XENT:
+      return nt_xent_workspace(rows_x, cols, *options, gradients != 0);
+    case CK_UNIFORMITY:
+      return uniformity_workspace(rows_x, cols, *options, gradients != 0);
+    case CK_ALIGNMENT:
+      return alignment_workspace(rows_x);
+    default:
+      return 0;
+  }
+}

@@ -1,0 +1,30 @@
+// What the device-pointer launchers share: constants, and the checks each makes before it launches anything.
+#pragma once
+#include <initializer_list>
+
+#include "cuda/run.hpp"
+
+namespace ck::cuda {
+
+constexpr double kLog2e = 1.4426950408889634;
+constexpr double kLn2 = 0.6931471805599453;
+constexpr float kLargestFloat = 3.402823466e38f;
+constexpr int64_t kMostRows = int64_t(65535) * 64;  // a grid's second dimension, in tiles
+constexpr int64_t kMostColumns = int64_t(1) << 24;
+
+// Precision and sizes.
+int check_call(std::initializer_list<const ck_matrix*> inputs, const ck_options& options, ck_error* error);
+
+// The factor between similarities and exponents must be a normal float32.
+int check_scale(double k, ck_error* error);
+
+int check_workspace(const Arena& taken, size_t bytes, ck_error* error);
+
+// Bytes of workspace of each call.
+size_t cosine_similarity_workspace(int64_t rows_x, int64_t rows_y, int64_t cols, const ck_options& options);
+size_t cosine_similarity_backward_workspace(int64_t rows_x, int64_t rows_y, int64_t cols, const ck_options& options);
+size_t nt_xent_workspace(int64_t rows, int64_t cols, const ck_options& options, bool gradients);
+size_t uniformity_workspace(int64_t rows, int64_t cols, const ck_options& options, bool gradients);
+size_t alignment_workspace(int64_t rows);
+
+}  // namespace ck::cuda

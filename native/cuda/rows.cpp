@@ -1,0 +1,148 @@
+// Row kernels: one warp a row, float64 inside. Normalisation with the check for finite values, positives, column sums.
+//
+// The square of any float32, denormals included, is a normal float64 and so is a sum of them: rows of norm 1e-30 or 1e30 need
+// no scaling. Every output cell is written by one thread; the report's cells are integer minima and maxima, in any order the same.
+#include "cuda/rows.hpp"
+
+namespace ck::cuda {
+namespace {
+
+constexpr int kRowThreads = 128;
+constexpr int kRowsPerBlock = kRowThreads / kWarp;
+constexpr int kTranspose = 32;
+
+__device__ __forceinline__ int warp_row() { return int(blockIdx.x) * kRowsPerBlock + int(threadIdx.x) / kWarp; }
+__device__ __forceinline__ int warp_lane() { return int(threadIdx.x) % kWarp; }
+
+// False for NaN and infinities.
+__device__ __forceinline__ bool is_finite(float value) { return (__float_as_int(value) & 0x7F800000) != 0x7F800000; }
+
+__global__ void __launch_bounds__(kWarp, 1) initialise_report(ck_cuda_report* report) {
+  if (threadIdx.x != 0) return;
+  for (uint64_t& cell : report->non_finite) cell = CK_CUDA_NONE;
+  for (uint64_t& cell : report->overflow) cell = CK_CUDA_NONE;
+  report->out_of_range = CK_CUDA_NONE;
+  report->largest_upstream = 0;
+  const double nan = double(__int_as_float(0x7FC00000));
+  report->result = {0, nan, nan, nan, nan, 0};
+}
+
+// by_row, norm and half_squares of every padded row.
+__global__ void __launch_bounds__(kRowThreads, 1) normalise(Rows u, int argument, ck_cuda_report* report) {
+  const int row = warp_row(), lane = warp_lane();
+  if (row >= u.padded_rows) return;
+  float* out = u.by_row + size_t(row) * u.stride;
+  const bool real = row < u.rows;
+  const float* in = u.input + size_t(real ? row : 0) * u.cols;
+  double square = 0;
+  if (real) {
+    for (int c = lane; c < u.cols; c += kWarp) {
+      const float value = in[c];
+      if (!is_finite(value)) keep_minimum(&report->non_finite[argument], uint64_t(row) * u.cols + c);
+      square += double(value) * value;
+    }
+  }
+  const double norm = sqrt(warp_sum(square));
+  const double scale = !u.normalized ? 1 : norm > 0 ? 1 / norm : 0;
+  for (int c = lane; c < u.stride; c += kWarp) out[c] = real && c < u.cols ? float(in[c] * scale) : 0.0f;
+  if (lane == 0) {
+    u.norm[row] = norm;
+    u.half_squares[row] = float(!u.normalized ? 0.5 * norm * norm : norm > 0 ? 0.5 : 0.0);
+  }
+}
+
+// by_column from by_row, 32 x 32 elements a block.
+__global__ void __launch_bounds__(kTranspose * 8, 1) transpose(Rows u) {
+  CK_SHARED_MEMORY(bytes);
+  float* tile = reinterpret_cast<float*>(bytes);  // [32][33]
+  const int x = int(threadIdx.x) % kTranspose, y = int(threadIdx.x) / kTranspose;
+  const int row0 = int(blockIdx.x) * kTranspose, col0 = int(blockIdx.y) * kTranspose;
+  for (int i = y; i < kTranspose; i += 8) tile[i * (kTranspose + 1) + x] = u.by_row[size_t(row0 + i) * u.stride + col0 + x];
+  __syncthreads();
+  for (int i = y; i < kTranspose; i += 8) u.by_column[size_t(col0 + i) * u.padded_rows + row0 + x] = tile[x * (kTranspose + 1) + i];
+}
+
+__global__ void __launch_bounds__(kRowThreads, 1) positives(Rows u, PairLayout layout, double* positive) {
+  const int row = warp_row(), lane = warp_lane();
+  if (row >= u.rows) return;
+  const int mate = layout.positive(row);
+  const float* a = u.input + size_t(row) * u.cols;
+  const float* b = u.input + size_t(mate) * u.cols;
+  double dot = 0;
+  for (int c = lane; c < u.cols; c += kWarp) dot += double(a[c]) * b[c];
+  dot = warp_sum(dot);
+  const double norms = u.normalized ? u.norm[row] * u.norm[mate] : 1;
+  if (lane == 0) positive[row] = norms > 0 ? dot / norms : 0;
+}
+
+__global__ void __launch_bounds__(kRowThreads, 1)
+    find_upstream(const float* data, int64_t rows, int64_t cols, int argument, ck_cuda_report* report) {
+  double largest = 0;
+  for (int64_t row = blockIdx.x; row < rows; row += gridDim.x) {
+    for (int64_t c = threadIdx.x; c < cols; c += kRowThreads) {
+      const float value = data[row * cols + c];
+      if (is_finite(value))
+        largest = fmax(largest, fabs(double(value)));
+      else
+        keep_minimum(&report->non_finite[argument], uint64_t(row * cols + c));
+    }
+  }
+  if (largest > 0) keep_maximum(&report->largest_upstream, largest);
+}
+
+__global__ void __launch_bounds__(kRowThreads, 1) sum_columns(Rows u, ColumnSums out) {
+  const int first = int(blockIdx.x) * ColumnSums::kChunk;
+  const int last = first + ColumnSums::kChunk < u.rows ? first + ColumnSums::kChunk : u.rows;
+  for (int c = int(threadIdx.x); c < u.stride; c += kRowThreads) {
+    double sum = 0, square = 0;
+    for (int row = first; row < last; ++row) {
+      const double value = u.by_row[size_t(row) * u.stride + c];
+      sum += value;
+      square += value * value;
+    }
+    out.sums[size_t(blockIdx.x) * u.stride + c] = sum;
+    out.squares[size_t(blockIdx.x) * u.stride + c] = square;
+  }
+}
+
+int row_blocks(int rows) { return (rows + kRowsPerBlock - 1) / kRowsPerBlock; }
+
+}  // namespace
+
+Rows::Rows(Arena& arena, const float* data, int64_t row_count, int64_t col_count, bool normalize, bool similarities)
+    : rows(int(row_count)),
+      cols(int(col_count)),
+      padded_rows(round_up(rows, Tile::kSide)),
+      stride(round_up(cols, Tile::kSide)),
+      normalized(normalize),
+      input(data),
+      by_row(arena.take<float>(size_t(padded_rows) * stride)),
+      by_column(similarities ? arena.take<float>(size_t(padded_rows) * stride) : nullptr),
+      norm(arena.take<double>(padded_rows)),
+      half_squares(arena.take<float>(padded_rows)) {}
+
+cudaError_t kernels_loadable() {
+  cudaFuncAttributes attributes;
+  return cudaFuncGetAttributes(&attributes, initialise_report);
+}
+
+void start_report(Run& run, ck_cuda_report* report) { run.launch(initialise_report, 1, kWarp, 0, report); }
+
+void prepare(Run& run, const Rows& rows, int argument, ck_cuda_report* report) {
+  run.launch(normalise, row_blocks(rows.padded_rows), kRowThreads, 0, rows, argument, report);
+  if (!rows.by_column) return;
+  const dim3 grid(unsigned(rows.padded_rows / kTranspose), unsigned(rows.stride / kTranspose));
+  run.launch(transpose, grid, kTranspose * 8, kTranspose * (kTranspose + 1) * sizeof(float), rows);
+}
+
+void positive_similarities(Run& run, const Rows& rows, PairLayout layout, double* positive) {
+  run.launch(positives, row_blocks(rows.rows), kRowThreads, 0, rows, layout, positive);
+}
+
+void check_upstream(Run& run, const float* data, int64_t rows, int64_t cols, int argument, ck_cuda_report* report) {
+  run.launch(find_upstream, unsigned(rows < 1024 ? rows : 1024), kRowThreads, 0, data, rows, cols, argument, report);
+}
+
+void column_sums(Run& run, const Rows& rows, const ColumnSums& sums) { run.launch(sum_columns, sums.chunks, kRowThreads, 0, rows, sums); }
+
+}  // namespace ck::cuda

@@ -1,0 +1,58 @@
+/*
+ * The CUDA library on device pointers: what contrastive_kernels.h does for host memory, for callers who own the memory and the
+ * stream (Python on a GPU host, data that stays on the device).
+ *
+ * Conventions, beyond those of contrastive_kernels.h
+ *   - Matrices, outputs, the report and the workspace are device memory; stream is a cudaStream_t (NULL: the default stream).
+ *   - A call only launches kernels: no allocation, no synchronisation, no copy from the host, so it can be captured in a graph. The
+ *     exception is options->cancel: where it is given the stream is synchronised now and then, and such a call cannot be captured.
+ *   - Outputs and report hold their values when the stream has come that far. Values are checked on the device: look at the report
+ *     (non_finite, out_of_range, overflow) before you use the outputs, which are written whatever it says.
+ *   - workspace: 256-byte aligned, at least as large as the function of the same name with _workspace says; it may be used again by
+ *     the next call on the same stream.
+ *   - Launched kernels and their shapes depend on the arguments only: same input, same device, same bits.
+ */
+#ifndef CONTRASTIVE_KERNELS_CUDA_H
+#define CONTRASTIVE_KERNELS_CUDA_H
+
+#include "contrastive_kernels.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define CK_CUDA_NONE UINT64_MAX
+
+/* What a call found and computed, in device memory; the call initialises it. */
+typedef struct ck_cuda_report {
+  uint64_t non_finite[3];  /* per input: row * cols + column of the first NaN or infinity, or CK_CUDA_NONE */
+  uint64_t overflow[2];    /* per gradient: the first row that does not fit float32, or CK_CUDA_NONE */
+  uint64_t out_of_range;   /* the first row with a loss, or a product, that does not fit float32, or CK_CUDA_NONE */
+  double largest_upstream; /* the largest magnitude in upstream */
+  ck_result result;
+} ck_cuda_report;
+
+int ck_cuda_cosine_similarity(const ck_matrix* x, const ck_matrix* y, const ck_options* options, float* out, ck_cuda_report* report,
+                              void* workspace, size_t workspace_bytes, void* stream, ck_error* error);
+
+int ck_cuda_cosine_similarity_backward(const ck_matrix* x, const ck_matrix* y, const ck_matrix* upstream, const ck_options* options,
+                                       float* gradient_x, float* gradient_y, ck_cuda_report* report, void* workspace,
+                                       size_t workspace_bytes, void* stream, ck_error* error);
+
+int ck_cuda_nt_xent(const ck_matrix* z, int32_t pairs, const ck_options* options, float* per_row, float* row_log_sum_exp, float* gradient_z,
+                    ck_cuda_report* report, void* workspace, size_t workspace_bytes, void* stream, ck_error* error);
+
+int ck_cuda_uniformity(const ck_matrix* x, double t, const ck_options* options, float* gradient_x, ck_cuda_report* report, void* workspace,
+                       size_t workspace_bytes, void* stream, ck_error* error);
+
+int ck_cuda_alignment(const ck_matrix* x, const ck_matrix* y, double alpha, const ck_options* options, float* per_row, float* gradient_x,
+                      float* gradient_y, ck_cuda_report* report, void* workspace, size_t workspace_bytes, void* stream, ck_error* error);
+
+/* Bytes of workspace for a call of kernel; rows_y is used by the cosines. */
+size_t ck_cuda_workspace_bytes(int32_t kernel, int64_t rows_x, int64_t rows_y, int64_t cols, int32_t gradients, const ck_options* options);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* CONTRASTIVE_KERNELS_CUDA_H */

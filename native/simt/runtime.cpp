@@ -1,0 +1,212 @@
+// The part of the CUDA runtime that native/cuda calls, on ordinary memory. Allocations start as 0xFF bytes (NaN as floats), copies
+// are checked against them, and tests can make any call fail.
+#include <cstdio>
+#include <cstdlib>
+#include <map>
+#include <mutex>
+
+#include "cuda_runtime.h"
+
+#ifdef SIMT_ASAN
+extern "C" void __asan_poison_memory_region(void const volatile* memory, size_t bytes);
+extern "C" void __asan_unpoison_memory_region(void const volatile* memory, size_t bytes);
+#endif
+
+namespace simt {
+Faults faults;
+
+namespace {
+
+constexpr size_t kDefaultMemoryBytes = size_t(4) << 30;
+
+struct Device {
+  std::mutex lock;
+  std::map<unsigned char*, size_t> allocations;
+  size_t allocated = 0, peak = 0;
+  cudaError_t last_error = cudaSuccess;
+};
+Device& device = *new Device;  // never destroyed: calls may still be running when the process exits
+
+size_t memory_bytes() {
+  const char* text = std::getenv("SIMT_MEMORY_BYTES");
+  return text ? size_t(std::strtoull(text, nullptr, 10)) : kDefaultMemoryBytes;
+}
+
+cudaError_t remember(cudaError_t error) {
+  if (error != cudaSuccess) device.last_error = error;
+  return error;
+}
+
+// Counts a call; the one that a test chose fails. Takes the lock first.
+struct Call {
+  std::lock_guard<std::mutex> guard{device.lock};
+  cudaError_t injected = cudaSuccess;
+  Call() {
+    if (faults.fail_call && --faults.fail_call == 0) injected = remember(faults.error);
+  }
+};
+
+bool on_device(const void* memory, size_t bytes) {
+  auto* at = static_cast<unsigned char*>(const_cast<void*>(memory));
+  auto next = device.allocations.upper_bound(at);
+  if (next == device.allocations.begin()) return false;
+  --next;
+  return at + bytes <= next->first + next->second;
+}
+
+}  // namespace
+
+size_t allocated_bytes() {
+  std::lock_guard<std::mutex> guard(device.lock);
+  return device.allocated;
+}
+size_t peak_bytes() {
+  std::lock_guard<std::mutex> guard(device.lock);
+  return device.peak;
+}
+void reset_peak() {
+  std::lock_guard<std::mutex> guard(device.lock);
+  device.peak = device.allocated;
+}
+
+cudaError_t launch(dim3 grid, dim3 block, size_t shared_bytes, void (*body)(const void*), const void* closure) {
+  {
+    Call call;
+    if (call.injected) return call.injected;
+    const size_t threads = size_t(block.x) * block.y * block.z;
+    const bool fits = grid.x && grid.y && grid.z && grid.x < 0x80000000u && grid.y < 65536 && grid.z < 65536 && threads &&
+                      threads <= 1024 && block.z <= 64 && shared_bytes <= 99 * 1024;
+    if (!fits) return remember(cudaErrorInvalidValue);
+  }
+  run(grid, block, shared_bytes, body, closure);
+  return cudaSuccess;
+}
+
+void guard([[maybe_unused]] void* memory, [[maybe_unused]] size_t bytes) {
+#ifdef SIMT_ASAN
+  __asan_poison_memory_region(memory, bytes);
+#endif
+}
+
+}  // namespace simt
+
+using simt::device;
+
+cudaError_t cudaGetDeviceCount(int* count) {
+  simt::Call call;
+  const char* none = std::getenv("SIMT_NO_DEVICE");
+  *count = none && *none == '1' ? 0 : 1;
+  if (call.injected) return call.injected;
+  return *count ? cudaSuccess : simt::remember(cudaErrorNoDevice);
+}
+
+cudaError_t cudaGetDevice(int* index) {
+  *index = 0;
+  return cudaSuccess;
+}
+
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
+  *properties = {};
+  std::snprintf(properties->name, sizeof properties->name, "simt (emulated)");
+  properties->totalGlobalMem = simt::memory_bytes();
+  properties->major = 8;
+  properties->minor = 0;
+  return cudaSuccess;
+}
+
+cudaError_t cudaDriverGetVersion(int* version) {
+  *version = 13000;
+  return cudaSuccess;
+}
+
+cudaError_t cudaRuntimeGetVersion(int* version) {
+  *version = 13000;
+  return cudaSuccess;
+}
+
+cudaError_t cudaGetLastError() {
+  std::lock_guard<std::mutex> guard(device.lock);
+  const cudaError_t error = device.last_error;
+  device.last_error = cudaSuccess;
+  return error;
+}
+
+const char* cudaGetErrorString(cudaError_t error) {
+  switch (error) {
+    case cudaSuccess:
+      return "no error";
+    case cudaErrorInvalidValue:
+      return "invalid argument";
+    case cudaErrorMemoryAllocation:
+      return "out of memory";
+    case cudaErrorInsufficientDriver:
+      return "CUDA driver version is insufficient for CUDA runtime version";
+    case cudaErrorNoDevice:
+      return "no CUDA-capable device is detected";
+    case cudaErrorNoKernelImageForDevice:
+      return "no kernel image is available for execution on the device";
+    case cudaErrorLaunchFailure:
+      return "unspecified launch failure";
+    default:
+      return "unknown error";
+  }
+}
+
+cudaError_t cudaMalloc(void** pointer, size_t bytes) {
+  simt::Call call;
+  if (call.injected) return call.injected;
+  *pointer = nullptr;
+  if (device.allocated + bytes > simt::memory_bytes()) return simt::remember(cudaErrorMemoryAllocation);
+  void* memory = nullptr;
+  if (posix_memalign(&memory, 256, bytes ? bytes : 1)) return simt::remember(cudaErrorMemoryAllocation);
+  std::memset(memory, 0xFF, bytes);
+  device.allocations[static_cast<unsigned char*>(memory)] = bytes;
+  device.allocated += bytes;
+  if (device.allocated > device.peak) device.peak = device.allocated;
+  *pointer = memory;
+  return cudaSuccess;
+}
+
+cudaError_t cudaFree(void* pointer) {
+  std::lock_guard<std::mutex> guard(device.lock);
+  if (!pointer) return cudaSuccess;
+  auto found = device.allocations.find(static_cast<unsigned char*>(pointer));
+  if (found == device.allocations.end()) return simt::remember(cudaErrorInvalidValue);
+#ifdef SIMT_ASAN
+  __asan_unpoison_memory_region(pointer, found->second);
+#endif
+  device.allocated -= found->second;
+  device.allocations.erase(found);
+  std::free(pointer);
+  return cudaSuccess;
+}
+
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t) {
+  simt::Call call;
+  if (call.injected) return call.injected;
+  if (kind != cudaMemcpyHostToDevice && !simt::on_device(from, bytes)) return simt::remember(cudaErrorInvalidValue);
+  if (kind != cudaMemcpyDeviceToHost && !simt::on_device(to, bytes)) return simt::remember(cudaErrorInvalidValue);
+  std::memcpy(to, from, bytes);
+  return cudaSuccess;
+}
+
+cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t) {
+  simt::Call call;
+  if (call.injected) return call.injected;
+  if (!simt::on_device(to, bytes)) return simt::remember(cudaErrorInvalidValue);
+  std::memset(to, value, bytes);
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
+  simt::Call call;
+  *stream = nullptr;
+  return call.injected;
+}
+
+cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
+
+cudaError_t cudaStreamSynchronize(cudaStream_t) {
+  simt::Call call;
+  return call.injected;
+}

@@ -1,0 +1,65 @@
+// What a kernel sees of the SIMT emulation (test only): who the running thread is, barriers, warp collectives, shared memory.
+//
+// Every CUDA thread of a block is a fiber; blocks run one after another on the calling OS thread, under one process-wide lock.
+// A warp runs as far as it can before the next one starts, which is the order in which a missing barrier hurts most;
+// SIMT_REVERSE=1 reverses the order of warps and lanes. A block that cannot go on, and lanes of one warp that meet in
+// different operations, end the process with the block, the thread and the reason on stderr.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+struct uint3 {
+  unsigned x, y, z;
+};
+struct dim3 {
+  unsigned x, y, z;
+  constexpr dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
+};
+
+namespace simt {
+
+struct Thread {
+  uint3 thread_index;
+  uint3 block_index;
+  dim3 block_size;
+  dim3 grid_size;
+  int lane;
+};
+
+// The running CUDA thread; null outside kernels.
+extern Thread* current;
+
+// The block's dynamic shared memory; its bytes are 0xFF (NaN as floats) when the block starts.
+unsigned char* shared_memory();
+
+enum class Operation : int { none, sync_warp, shuffle, vote };
+
+void sync_block();
+void sync_warp();
+
+// What one lane publishes to its warp.
+struct alignas(8) Words {
+  uint32_t word[4];
+};
+
+// Publishes `mine`, waits for the whole warp and returns all 32 lanes' words; they stay valid until the lane's next but one exchange.
+// As on the GPU, an exchange orders no memory.
+const Words* exchange(Operation operation, const Words& mine);
+
+template <class T>
+T shuffle(T value, int source) {
+  static_assert(sizeof(T) <= sizeof(Words));
+  Words mine{};
+  std::memcpy(&mine, &value, sizeof(T));
+  const Words* all = exchange(Operation::shuffle, mine);
+  std::memcpy(&value, &all[source & 31], sizeof(T));
+  return value;
+}
+
+unsigned ballot(bool predicate);
+
+// Runs body(closure) once for every thread of every block.
+void run(dim3 grid, dim3 block, size_t shared_bytes, void (*body)(const void*), const void* closure);
+
+}  // namespace simt
