@@ -1,0 +1,105 @@
+/** The smaller public functions, and the names that users import. */
+import { describe, expect, test } from 'vitest';
+import * as api from '../../src/index.js';
+import { backends, matrix, mutualInformationBound, ntXent, workspaceBytes } from '../../src/index.js';
+import { normals } from '../support/random.js';
+
+describe('matrix', () => {
+  test('names the shape of an array, without a copy', () => {
+    const data = normals(1, 6);
+    const rows = matrix(data, 2, 3);
+    expect(rows.data).toBe(data);
+    expect(rows.shape).toEqual([2, 3]);
+  });
+
+  test('refuses what does not fit', () => {
+    expect(() => matrix(new Float32Array(6), 2, 4)).toThrow(RangeError);
+    expect(() => matrix(new Float32Array(6), 2, 4)).toThrow(/expected 2 x 4 = 8 elements, got 6/);
+    expect(() => matrix(new Float32Array(0), 0, 4)).toThrow(RangeError);
+    expect(() => matrix([1, 2] as unknown as Float32Array, 1, 2)).toThrow(TypeError);
+    expect(() => matrix(new Float32Array(6), '2' as unknown as number, 3)).toThrow(TypeError);
+  });
+});
+
+describe('mutualInformationBound', () => {
+  test('is log k - loss', () => {
+    expect(mutualInformationBound(0, 2)).toBe(Math.log(2));
+    expect(mutualInformationBound(1.5, 511)).toBeCloseTo(Math.log(511) - 1.5, 14);
+    expect(mutualInformationBound(10, 3)).toBeLessThan(0);
+  });
+
+  test('is 0 for rows that are all equal: nothing is known', () => {
+    const rows = matrix(new Float32Array(8 * 3).fill(1), 8, 3);
+    expect(mutualInformationBound(ntXent(rows, { backend: 'reference' }).loss, 7)).toBeCloseTo(0, 12);
+  });
+
+  test.each([
+    [Number.NaN, 5, RangeError, /^loss: .*got NaN/],
+    [-0.1, 5, RangeError, /^loss: .*got -0\.1/],
+    [Number.POSITIVE_INFINITY, 5, RangeError, /^loss: /],
+    ['1', 5, TypeError, /^loss: /],
+    [1, 1, RangeError, /^candidates: .*got 1/],
+    [1, 2.5, RangeError, /^candidates: /],
+    [1, Number.NaN, RangeError, /^candidates: /],
+    [1, undefined, TypeError, /^candidates: /],
+  ])('refuses (%s, %s)', (loss, candidates, type, message) => {
+    const call = () => mutualInformationBound(loss as number, candidates as number);
+    expect(call).toThrow(type);
+    expect(call).toThrow(message);
+  });
+});
+
+describe('workspaceBytes', () => {
+  const backend = 'reference';
+
+  test('grows with rows and columns, not with their product twice', () => {
+    const small = workspaceBytes('ntXent', 1000, 64, { backend, gradients: true });
+    expect(small).toBeGreaterThan(1000 * 64 * 4);
+    const large = workspaceBytes('ntXent', 10_000, 64, { backend, gradients: true });
+    expect(large / small).toBeLessThan(11);
+    expect(workspaceBytes('ntXent', 1000, 64, { backend })).toBeLessThan(small);
+    expect(workspaceBytes('cosineSimilarity', 1000, 64, { backend, otherRows: 10 })).toBeLessThan(
+      workspaceBytes('cosineSimilarity', 1000, 64, { backend }),
+    );
+  });
+
+  test('answers for every kernel', () => {
+    for (const name of ['cosineSimilarity', 'cosineSimilarityBackward', 'ntXent', 'uniformity', 'alignment'] as const) {
+      expect(workspaceBytes(name, 100, 10, { backend })).toBeGreaterThan(0);
+    }
+  });
+
+  test.each([
+    ['an unknown name', () => workspaceBytes('triplet' as 'ntXent', 10, 10), RangeError, /^name: /],
+    ['no name', () => workspaceBytes(undefined as unknown as 'ntXent', 10, 10), TypeError, /^name: /],
+    ['no rows', () => workspaceBytes('ntXent', 0, 10), RangeError, /^rows: /],
+    ['a fraction of a column', () => workspaceBytes('ntXent', 10, 0.5), RangeError, /^cols: /],
+    ['an unknown option', () => workspaceBytes('ntXent', 10, 10, { gradient: true } as object), TypeError, /^options: .*'gradient'/],
+  ])('refuses %s', (_, call, type, message) => {
+    expect(call).toThrow(type);
+    expect(call).toThrow(message);
+  });
+});
+
+test('backends() always has the reference', () => {
+  const list = backends();
+  expect(list.map((status) => status.name)).toEqual(['cuda', 'cpu', 'reference']);
+  expect(list[2]).toMatchObject({ name: 'reference', available: true });
+  for (const { available, reason } of list) expect(available || (reason ?? '').length > 0).toBe(true);
+});
+
+test('every loss has a twin', () => {
+  const names = Object.keys(api);
+  for (const name of ['ntXent', 'uniformity', 'alignment', 'cosineSimilarity', 'cosineSimilarityBackward']) {
+    expect(names).toContain(name);
+    expect(names).toContain(`${name}Async`);
+  }
+});
+
+test('NonFiniteError and BackendUnavailableError are what the documentation says', () => {
+  const nonFinite = new api.NonFiniteError('z', 3, 4, Number.NaN);
+  expect(nonFinite).toBeInstanceOf(RangeError);
+  expect(nonFinite.message).toBe('z: expected finite values, got NaN at row 3, column 4');
+  const missing = new api.BackendUnavailableError('cuda', 'no driver', ['install one']);
+  expect(missing.message).toBe("backend 'cuda' is not available: no driver\nPossible solutions:\n  - install one");
+});
