@@ -3,33 +3,40 @@
 // the same addon and the same error classes.
 // npm runs this before it packs.
 import { spawnSync } from 'node:child_process';
-import { chmodSync, existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const dist = join(root, 'dist');
+// Everything is made here and then takes the place of dist/ at once, so that whoever imports it meanwhile finds it whole.
+const made = join(root, `build-dist-${process.pid}`);
 const require = createRequire(import.meta.url);
 
 function facade(entry) {
-  const names = Object.keys(require(join(dist, `${entry}.cjs`))).sort();
+  const names = Object.keys(require(join(made, `${entry}.cjs`))).sort();
   const lines = names.map((name) => `export const ${name} = exports.${name};`);
-  writeFileSync(join(dist, `${entry}.mjs`), [`import exports from './${entry}.cjs';`, ...lines, ''].join('\n'));
-  writeFileSync(join(dist, `${entry}.d.mts`), `export * from './${entry}.cjs';\n`);
+  writeFileSync(join(made, `${entry}.mjs`), [`import exports from './${entry}.cjs';`, ...lines, ''].join('\n'));
+  writeFileSync(join(made, `${entry}.d.mts`), `export * from './${entry}.cjs';\n`);
 }
 
 function main() {
-  rmSync(dist, { recursive: true, force: true });
   const tsdown = join(root, 'node_modules', 'tsdown', 'dist', 'run.mjs');
-  const { status } = spawnSync(process.execPath, [tsdown, '--log-level', 'warn'], { cwd: root, stdio: 'inherit' });
+  const { status } = spawnSync(process.execPath, [tsdown, '--log-level', 'error', '--out-dir', made], { cwd: root, stdio: 'inherit' });
   if (status !== 0) return status ?? 1;
-  for (const entry of ['index', 'tfjs']) {
-    if (existsSync(join(dist, `${entry}.cjs`))) facade(entry);
-  }
-  chmodSync(join(dist, 'cli.cjs'), 0o755);
+  for (const entry of ['index', 'tfjs']) facade(entry);
+  chmodSync(join(made, 'cli.cjs'), 0o755);
+  const old = `${made}-old`;
+  if (existsSync(dist)) renameSync(dist, old);
+  renameSync(made, dist);
+  rmSync(old, { recursive: true, force: true });
   console.log(`dist: ${readdirSync(dist).sort().join(' ')}`);
   return 0;
 }
 
-process.exitCode = main();
+try {
+  process.exitCode = main();
+} finally {
+  rmSync(made, { recursive: true, force: true });
+}
