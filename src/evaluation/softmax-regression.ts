@@ -1,13 +1,13 @@
 /**
  * Multinomial logistic regression, fitted by L-BFGS in float64:
  *
- *   minimise over W [dim, classes], b [classes]:  mean_i −log softmax(x_i W + b)[y_i]  +  ½ l2 ‖W‖²
+ *   minimise over W [classes, dim], b [classes]:  mean_i −log softmax(W x_i + b)[y_i]  +  ½ l2 ‖W‖²
  *
  * The problem is convex, the start is zero (or a given model) and nothing is random, so the result is determined by the input.
  */
 
 export interface SoftmaxModel {
-  /** [dim + 1, classes]; the last row is the bias. */
+  /** [classes, dim + 1]; the last column is the bias. */
   readonly parameters: Float64Array;
   readonly dim: number;
   readonly classes: number;
@@ -16,7 +16,7 @@ export interface SoftmaxModel {
 /** Training rows as the optimiser reads them. */
 export interface Design {
   /** [rows, dim] */
-  readonly data: Float32Array | Float64Array;
+  readonly data: Float32Array;
   readonly labels: Int32Array;
   readonly rows: number;
   readonly dim: number;
@@ -71,74 +71,111 @@ export function fitSoftmax(design: Design, l2: number, maxIterations: number, st
 }
 
 /** The most probable class of every row. */
-export function predictSoftmax(model: SoftmaxModel, data: Float32Array | Float64Array, rows: number): Int32Array {
-  const logits = new Float64Array(model.classes);
-  return Int32Array.from({ length: rows }, (_, row) => {
-    rowLogits(model.parameters, data, row, model.dim, logits);
+export function predictSoftmax(model: SoftmaxModel, data: Float32Array, rows: number): Int32Array {
+  const predictions = new Int32Array(rows);
+  forEachRow(model.parameters, { data, rows, ...model }, (row, logits, at) => {
     let best = 0;
-    for (let c = 1; c < model.classes; c++) if (logits[c] > logits[best]) best = c;
-    return best;
+    for (let c = 1; c < model.classes; c++) if (logits[at + c] > logits[at + best]) best = c;
+    predictions[row] = best;
   });
+  return predictions;
 }
 
 /** Mean −log probability of the given classes. */
-export function logLoss(model: SoftmaxModel, data: Float32Array | Float64Array, labels: Int32Array): number {
-  const logits = new Float64Array(model.classes);
+export function logLoss(model: SoftmaxModel, data: Float32Array, labels: Int32Array): number {
   let sum = 0;
-  for (let row = 0; row < labels.length; row++) {
-    rowLogits(model.parameters, data, row, model.dim, logits);
-    sum += softmaxInPlace(logits, labels[row]);
-  }
+  forEachRow(model.parameters, { data, rows: labels.length, ...model }, (row, logits, at) => {
+    sum += softmaxInPlace(logits, at, model.classes, labels[row]);
+  });
   return sum / labels.length;
 }
 
-/** The objective at `parameters`; its gradient is written to `gradient`. */
+/** The objective at `parameters`; its gradient is added to `gradient`, which must be zero. */
 function objective(design: Design, l2: number, parameters: Float64Array, gradient: Float64Array): number {
   const { data, labels, rows, dim, classes } = design;
-  const probabilities = new Float64Array(classes);
+  const stride = dim + 1;
   let loss = 0;
-  for (let row = 0; row < rows; row++) {
-    rowLogits(parameters, data, row, dim, probabilities);
-    loss += softmaxInPlace(probabilities, labels[row]);
-    probabilities[labels[row]] -= 1;
-    for (let k = 0, at = 0; k < dim; k++, at += classes) {
-      const x = data[row * dim + k];
-      if (x === 0) continue; // Pixels and rectified features are mostly zero.
-      for (let c = 0; c < classes; c++) gradient[at + c] += x * probabilities[c];
+  const forRow = (row: number, errors: Float64Array, at: number): void => {
+    loss += softmaxInPlace(errors, at, classes, labels[row]);
+    errors[at + labels[row]] -= 1;
+  };
+  forEachRow(parameters, design, forRow, (first, errors) => {
+    const [x0, x1, x2, x3] = blockStarts(first, rows, dim);
+    for (let c = 0; c < classes; c++) {
+      const e0 = errors[c];
+      const e1 = errors[classes + c];
+      const e2 = errors[2 * classes + c];
+      const e3 = errors[3 * classes + c];
+      const at = c * stride;
+      for (let k = 0; k < dim; k++) gradient[at + k] += e0 * data[x0 + k] + e1 * data[x1 + k] + e2 * data[x2 + k] + e3 * data[x3 + k];
+      gradient[at + dim] += e0 + e1 + e2 + e3;
     }
-    for (let c = 0; c < classes; c++) gradient[dim * classes + c] += probabilities[c];
-  }
+  });
   let penalty = 0;
   for (let i = 0; i < gradient.length; i++) {
     gradient[i] /= rows;
-    if (i >= dim * classes) continue;
+    if (i % stride === dim) continue; // The bias is free.
     gradient[i] += l2 * parameters[i];
     penalty += parameters[i] * parameters[i];
   }
   return loss / rows + 0.5 * l2 * penalty;
 }
 
-function rowLogits(parameters: Float64Array, data: Float32Array | Float64Array, row: number, dim: number, logits: Float64Array): void {
-  const classes = logits.length;
-  for (let c = 0; c < classes; c++) logits[c] = parameters[dim * classes + c];
-  for (let k = 0, at = 0; k < dim; k++, at += classes) {
-    const x = data[row * dim + k];
-    if (x === 0) continue;
-    for (let c = 0; c < classes; c++) logits[c] += x * parameters[at + c];
+/** Where four rows begin; past the end the last row is repeated, with logits that `forEachRow` leaves at zero. */
+function blockStarts(first: number, rows: number, dim: number): [number, number, number, number] {
+  const start = (row: number): number => Math.min(row, rows - 1) * dim;
+  return [start(first), start(first + 1), start(first + 2), start(first + 3)];
+}
+
+/**
+ * Calls `visit` with the logits of every row, which begin at `at` and may be overwritten, and `after` when a block of four rows
+ * is done, with whatever `visit` left. Four rows at a time, each weight is read once for four products: twice as fast as one by one.
+ */
+function forEachRow(
+  parameters: Float64Array,
+  { data, rows, dim, classes }: Omit<Design, 'labels'>,
+  visit: (row: number, logits: Float64Array, at: number) => void,
+  after?: (first: number, values: Float64Array) => void,
+): void {
+  const logits = new Float64Array(4 * classes);
+  for (let first = 0; first < rows; first += 4) {
+    const [x0, x1, x2, x3] = blockStarts(first, rows, dim);
+    for (let c = 0; c < classes; c++) {
+      const at = c * (dim + 1);
+      let s0 = parameters[at + dim];
+      let s1 = s0;
+      let s2 = s0;
+      let s3 = s0;
+      for (let k = 0; k < dim; k++) {
+        const weight = parameters[at + k];
+        s0 += weight * data[x0 + k];
+        s1 += weight * data[x1 + k];
+        s2 += weight * data[x2 + k];
+        s3 += weight * data[x3 + k];
+      }
+      logits[c] = s0;
+      logits[classes + c] = s1;
+      logits[2 * classes + c] = s2;
+      logits[3 * classes + c] = s3;
+    }
+    const count = Math.min(4, rows - first);
+    logits.fill(0, count * classes);
+    for (let r = 0; r < count; r++) visit(first + r, logits, r * classes);
+    after?.(first, logits);
   }
 }
 
-/** Turns logits into probabilities and returns −log of that of `label`. */
-function softmaxInPlace(logits: Float64Array, label: number): number {
-  let most = logits[0];
-  for (let c = 1; c < logits.length; c++) most = Math.max(most, logits[c]);
-  const own = logits[label] - most;
+/** Turns the `classes` logits at `at` into probabilities and returns −log of that of `label`. */
+function softmaxInPlace(logits: Float64Array, at: number, classes: number, label: number): number {
+  let most = logits[at];
+  for (let c = 1; c < classes; c++) most = Math.max(most, logits[at + c]);
+  const own = logits[at + label] - most;
   let sum = 0;
-  for (let c = 0; c < logits.length; c++) {
+  for (let c = at; c < at + classes; c++) {
     logits[c] = Math.exp(logits[c] - most);
     sum += logits[c];
   }
-  for (let c = 0; c < logits.length; c++) logits[c] /= sum;
+  for (let c = at; c < at + classes; c++) logits[c] /= sum;
   return Math.log(sum) - own;
 }
 
