@@ -76,6 +76,8 @@ export interface NtXentOracle {
   readonly temperatureGradient: number;
   /** By which the temperature gradient is compared: its terms without their signs. */
   readonly temperatureSize: number;
+  /** What it loses where shares of a row's negatives below the smallest normal float32 are lost. */
+  readonly temperatureFloor: number;
   readonly positiveSimilarity: number;
   readonly negativeSimilarity: number;
   /** [rows]: similarity with the positive minus the largest with a negative; -Infinity where a negative is a copy of the positive (a tie). */
@@ -94,6 +96,7 @@ export function ntXentOracle(z: Matrix, temperature: number, pairs: PairLayout, 
   const scale = weight / temperature;
   let temperatureSum = 0;
   let temperatureSize = 0;
+  let temperatureFloor = 0;
   let positiveSum = 0;
   let negativeSum = 0;
   for (let i = 0; i < M; i++) {
@@ -114,6 +117,7 @@ export function ntXentOracle(z: Matrix, temperature: number, pairs: PairLayout, 
       coefficients[j][i] += scale * probability;
       temperatureSum += probability * (s[i][j] - s[i][p]);
       temperatureSize += probability * (Math.abs(s[i][j]) + Math.abs(s[i][p]));
+      temperatureFloor += 2 ** -126 * (negativeMass / all) * (Math.abs(s[i][j]) + Math.abs(s[i][p]));
       negativeSum += s[i][j];
     });
     coefficients[i][p] -= (scale * negativeMass) / all;
@@ -126,6 +130,7 @@ export function ntXentOracle(z: Matrix, temperature: number, pairs: PairLayout, 
     gradient: vectors.gradient(coefficients, vectors),
     temperatureGradient: (-scale * temperatureSum) / temperature,
     temperatureSize: (scale * temperatureSize) / temperature,
+    temperatureFloor: (scale * temperatureFloor) / temperature,
     positiveSimilarity: M > 2 ? positiveSum / M : Number.NaN,
     negativeSimilarity: M > 2 ? negativeSum / (M * (M - 2)) : Number.NaN,
     margins,
