@@ -1,0 +1,160 @@
+// The C functions of contrastive_kernels.h on the CPU: check sizes, call the kernel, turn what it throws into a status.
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <exception>
+#include <new>
+
+#include "contrastive_kernels.h"
+#include "cpu/call.hpp"
+#include "cpu/dispatch.hpp"
+#include "cpu/losses.hpp"
+
+namespace {
+
+void describe_failure(ck_error* error, const ck::Failure& failure) {
+  if (error == nullptr) return;
+  error->argument = failure.argument;
+  error->row = failure.row;
+  error->column = failure.column;
+  std::snprintf(error->message, sizeof error->message, "%s", failure.message);
+}
+
+// Runs a kernel; nothing that it throws gets out.
+template <class Kernel>
+int guarded(ck_error* error, Kernel&& kernel) {
+  describe_failure(error, ck::Failure{CK_OK});
+  try {
+    kernel();
+    return CK_OK;
+  } catch (const ck::Failure& failure) {
+    describe_failure(error, failure);
+    return failure.status;
+  } catch (const std::bad_alloc&) {
+    describe_failure(error, ck::Failure{CK_OUT_OF_MEMORY, -1, -1, -1, "not enough memory for the working arrays"});
+    return CK_OUT_OF_MEMORY;
+  } catch (const std::exception&) {  // a mutex or a thread the system refuses
+    describe_failure(error, ck::Failure{CK_OUT_OF_MEMORY, -1, -1, -1, "the system refused a resource that the threads need"});
+    return CK_OUT_OF_MEMORY;
+  }
+}
+
+// Row and block numbers are 32-bit inside, and so are element counts of one matrix divided by 16.
+void check_size(const ck_matrix& matrix, int64_t least_rows, int32_t argument) {
+  constexpr int64_t LARGEST_ROWS = int64_t{1} << 30;
+  if (matrix.rows < least_rows || matrix.cols < 1) throw ck::Failure{CK_OUT_OF_RANGE, argument, -1, -1, "too few rows or columns"};
+  if (matrix.rows > LARGEST_ROWS || matrix.cols > LARGEST_ROWS || matrix.rows > (int64_t{1} << 40) / matrix.cols)
+    throw ck::Failure{CK_OUT_OF_RANGE, argument, -1, -1, "too many rows or columns"};
+}
+
+void require(bool condition, int32_t argument, const char* message) {
+  if (!condition) throw ck::Failure{CK_OUT_OF_RANGE, argument, -1, -1, message};
+}
+
+void clear_result(ck_result* result) {
+  result->loss = NAN;
+  result->temperature_gradient = NAN;
+  result->positive_similarity = result->negative_similarity = result->accuracy = NAN;
+  result->skipped_rows = 0;
+}
+
+}  // namespace
+
+extern "C" {
+
+int ck_cosine_similarity(const ck_matrix* x, const ck_matrix* y, const ck_options* options, float* out, ck_error* error) {
+  return guarded(error, [&] {
+    check_size(*x, 1, 0);
+    if (y != nullptr) check_size(*y, 1, 1);
+    require(y == nullptr || y->cols == x->cols, 1, "x and y have rows of different length");
+    ck::cosine_similarity(*x, y, *options, out);
+  });
+}
+
+int ck_cosine_similarity_backward(const ck_matrix* x, const ck_matrix* y, const ck_matrix* upstream, const ck_options* options,
+                                  float* gradient_x, float* gradient_y, ck_error* error) {
+  return guarded(error, [&] {
+    if (y == nullptr) y = x;
+    check_size(*x, 1, 0);
+    check_size(*y, 1, 1);
+    require(y->cols == x->cols, 1, "x and y have rows of different length");
+    require(upstream->rows == x->rows && upstream->cols == y->rows, 2, "upstream is not [x.rows, y.rows]");
+    ck::cosine_similarity_backward(*x, *y, *upstream, *options, gradient_x, gradient_y);
+  });
+}
+
+int ck_nt_xent(const ck_matrix* z, int32_t pairs, const ck_options* options, float* per_row, float* row_log_sum_exp, float* gradient_z,
+               ck_result* result, ck_error* error) {
+  return guarded(error, [&] {
+    check_size(*z, 2, 0);
+    require(z->rows % 2 == 0, 0, "an odd number of rows");
+    require(options->temperature > 0.0 && std::isfinite(options->temperature), -1, "temperature is not a positive number");
+    ck_result made;
+    clear_result(&made);
+    ck::nt_xent(*z, pairs, *options, per_row, row_log_sum_exp, gradient_z, made);
+    *result = made;
+  });
+}
+
+int ck_uniformity(const ck_matrix* x, double t, const ck_options* options, float* gradient_x, ck_result* result, ck_error* error) {
+  return guarded(error, [&] {
+    check_size(*x, 2, 0);
+    require(t > 0.0 && std::isfinite(t), -1, "t is not a positive number");
+    ck_result made;
+    clear_result(&made);
+    ck::uniformity(*x, t, *options, gradient_x, made);
+    *result = made;
+  });
+}
+
+int ck_alignment(const ck_matrix* x, const ck_matrix* y, double alpha, const ck_options* options, float* per_row, float* gradient_x,
+                 float* gradient_y, ck_result* result, ck_error* error) {
+  return guarded(error, [&] {
+    check_size(*x, 1, 0);
+    require(y->rows == x->rows && y->cols == x->cols, 1, "x and y differ in shape");
+    require(alpha > 0.0 && std::isfinite(alpha), -1, "alpha is not a positive number");
+    ck_result made;
+    clear_result(&made);
+    ck::alignment(*x, *y, alpha, *options, per_row, gradient_x, gradient_y, made);
+    *result = made;
+  });
+}
+
+int64_t ck_workspace_bytes(int32_t kernel, int64_t rows_x, int64_t rows_y, int64_t cols, int32_t gradients, const ck_options* options) {
+  int64_t bytes = 0;
+  guarded(nullptr, [&] {
+    switch (kernel) {
+      case CK_COSINE_SIMILARITY:
+        bytes = ck::cosine_similarity_bytes(rows_x, rows_y > 0 ? rows_y : -1, cols, *options);
+        break;
+      case CK_COSINE_SIMILARITY_BACKWARD:
+        bytes = ck::cosine_similarity_backward_bytes(rows_x, rows_y, cols, *options);
+        break;
+      case CK_NT_XENT:
+        bytes = ck::nt_xent_bytes(rows_x, cols, gradients != 0, *options);
+        break;
+      case CK_UNIFORMITY:
+        bytes = ck::uniformity_bytes(rows_x, cols, gradients != 0, *options);
+        break;
+      case CK_ALIGNMENT:
+        bytes = ck::alignment_bytes(rows_x, cols, *options);
+        break;
+      default:
+        break;
+    }
+  });
+  return bytes;
+}
+
+int32_t ck_default_threads(void) { return ck::default_threads(); }
+
+size_t ck_describe(char* buffer, size_t size) {
+  const ck::Dispatch& chosen = ck::dispatch();
+  const int length = chosen.kernels != nullptr
+                         ? std::snprintf(buffer, size, "{\"available\":true,\"instructionSet\":\"%s\",\"threads\":%d}",
+                                         chosen.kernels->name, ck::default_threads())
+                         : std::snprintf(buffer, size, "{\"available\":false,\"reason\":\"%s\"}", chosen.reason);
+  return length < 0 ? 0 : static_cast<size_t>(length);
+}
+
+}  // extern "C"

@@ -1,0 +1,143 @@
+// What every kernel call of the CPU library shares: its options resolved, its threads, its cancellation, its failures, and the
+// steps that all losses begin and end with (packing, passes over pairs of blocks, gradients out of sums).
+#ifndef CK_CPU_CALL_HPP
+#define CK_CPU_CALL_HPP
+
+#include <stdint.h>
+
+#include <atomic>
+
+#include "contrastive_kernels.h"
+#include "cpu/kernels.hpp"
+#include "cpu/schedule.hpp"
+#include "cpu/thread_pool.hpp"
+#include "cpu/tile_sizes.hpp"
+#include "cpu/workspace.hpp"
+
+namespace ck {
+
+// Thrown by the calling thread only, caught by the C functions.
+struct Failure {
+  ck_status status;
+  int32_t argument = -1;
+  int64_t row = -1;
+  int64_t column = -1;
+  const char* message = "";
+};
+
+constexpr double LOG2_E = 1.4426950408889634;
+constexpr double LN_2 = 0.6931471805599453;
+// Bounds on similarities in log2 units past which float32 sums of them could overflow.
+constexpr double LARGEST_BOUND = 1e37;
+constexpr double LARGEST_FLOAT = 3.4028234663852886e38;
+
+int32_t default_threads();
+
+Layout make_layout(int64_t rows, int64_t cols, int32_t width);
+inline int64_t left_floats(const Layout& layout) { return layout.padded_rows / GROUP * layout.group_stride; }
+inline int64_t right_floats(const Layout& layout) { return layout.padded_rows / layout.width * layout.panel_stride; }
+inline int64_t job_count(int64_t rows, int64_t per_job) { return (rows + per_job - 1) / per_job; }
+
+class Call {
+ public:
+  explicit Call(const ck_options& options);
+
+  const ck_options& options() const { return options_; }
+  const KernelTable& kernels() const { return kernels_; }
+  int threads() const { return threads_; }
+  bool normalize() const { return options_.normalize != 0; }
+
+  // Threads for a problem of so many multiply-adds: one while that is faster. Depends on the shape only.
+  int threads_for(double multiply_adds) const;
+
+  // True once the caller has given the call up; asked between jobs.
+  bool stopped();
+  // Throws when the call was given up.
+  void check() const;
+
+  // body(job, slot) for jobs until stopped, then check().
+  template <class Body>
+  void each(int threads, int64_t jobs, Body&& body) {
+    parallel_for(threads, jobs, [&](int64_t job, int slot) {
+      if (!stopped()) body(job, slot);
+    });
+    check();
+  }
+
+  // body(pair, job, slot) for every pair of blocks, each block in one job at a time and in a fixed order; after them
+  // extra(job, slot) for `extras` jobs that do not depend on anything.
+  template <class Body, class Extra>
+  void pairs(int threads, Schedule& schedule, Body&& body, int64_t extras, Extra&& extra) {
+    schedule.reset();
+    parallel_for(threads, schedule.count() + extras, [&](int64_t job, int slot) {
+      if (stopped()) return;
+      if (job >= schedule.count()) return extra(job - schedule.count(), slot);
+      if (!schedule.wait(job, stop_)) return;
+      body(schedule.pair(job), job, slot);
+      schedule.done(job);
+    });
+    check();
+  }
+  template <class Body>
+  void pairs(int threads, Schedule& schedule, Body&& body) {
+    pairs(threads, schedule, body, 0, [](int64_t, int) {});
+  }
+
+ private:
+  ck_options options_;
+  const KernelTable& kernels_;
+  int threads_;
+  std::atomic<bool> stop_{false};
+};
+
+// Scratch of every slot.
+struct ScratchSet {
+  ScratchSet(Arena& arena, int threads);
+  Scratch of(int slot) const;
+
+ private:
+  float* base_;
+};
+
+// A matrix in packed form.
+struct Packed {
+  Packed(Arena& arena, const ck_matrix& matrix, int32_t width, bool left, bool right, bool column_sums);
+
+  ck_matrix matrix;
+  Layout layout;
+  float* left;
+  float* right;
+  double* norms;        // [padded_rows]
+  double* column_sums;  // [packing jobs][cols]
+  int64_t* bad_rows;    // [packing jobs]
+
+  double smallest_norm = 0.0;  // of the rows that are not zero; infinite when there is none
+  double largest_norm = 0.0;
+  int64_t zero_rows = 0;
+};
+
+// Packs u * scale; throws CK_NON_FINITE with the first element of the argument that is not finite.
+void pack(Call& call, int threads, Packed& packed, double scale, int32_t argument);
+
+[[noreturn]] void fail_non_finite(const float* data, int64_t cols, int64_t row, int32_t argument);
+
+// Finishes gradients row by row.
+struct Gradient {
+  Gradient(Arena& arena, int64_t rows, int64_t cols, int threads);
+
+  // `job` holds what is common to all rows. `largest` bounds |g_i|: where that times scale / |x_i| may not fit float32 all rows
+  // are checked before the first is written. check() throws CK_GRADIENT_OVERFLOW; write() returns sum_i <g_i, u_i>.
+  void check(Call& call, int threads, const Packed& packed, FinishJob job, double largest, int32_t argument) const;
+  double write(Call& call, int threads, const Packed& packed, const FinishJob& job) const;
+
+ private:
+  int64_t jobs_;
+  int64_t cols_;
+  double* rows_;      // [threads][cols]
+  double* partials_;  // [jobs]
+  int64_t* overflow_;
+};
+
+}  // namespace ck
+
+#endif

@@ -1,0 +1,19 @@
+// Which instruction set this process runs: the best the machine and its operating system offer, or the one that
+// CONTRASTIVE_KERNELS_ISA (avx512 | avx2 | neon | portable) names. Chosen once.
+#ifndef CK_CPU_DISPATCH_HPP
+#define CK_CPU_DISPATCH_HPP
+
+#include "cpu/kernels.hpp"
+
+namespace ck {
+
+struct Dispatch {
+  const KernelTable* kernels;  // NULL: the named instruction set cannot run here
+  char reason[160];            // why, when kernels is NULL
+};
+
+const Dispatch& dispatch();
+
+}  // namespace ck
+
+#endif

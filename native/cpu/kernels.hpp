@@ -1,0 +1,187 @@
+// What an instruction-set unit offers: plain structs and a table of functions. No inline code here: this header is compiled
+// both with and without wide instructions, and the linker may keep either copy of an inline function.
+//
+// Packed layouts of a matrix of `rows` x `cols` (u = row scaled, zero rows and columns of padding):
+//   left   [rows / GROUP][chunks][GROUP][width]   the broadcast operand of dot products, the vector operand of the second product
+//   right  [rows / width][cols][width]            the vector operand of dot products
+//   sums   like left                              accumulated coefficient-weighted rows
+// width is the tile width NR of the unit, chunks = ceil(cols / width); a group takes group_stride floats.
+#ifndef CK_CPU_KERNELS_HPP
+#define CK_CPU_KERNELS_HPP
+
+#include <stdint.h>
+
+namespace ck {
+
+struct Layout {
+  int64_t rows = 0;
+  int64_t padded_rows = 0;
+  int64_t cols = 0;
+  int64_t chunks = 0;
+  int64_t group_stride = 0;  // floats from one group of left to the next
+  int64_t panel_stride = 0;  // floats from one panel of right to the next
+  int32_t width = 0;
+};
+
+struct PackJob {
+  const float* data;
+  const Layout* layout;
+  int64_t first;  // rows [first, last) of the padded matrix, whole PACK_ROWS
+  int64_t last;
+  double scale;  // multiplies u
+  int32_t normalize;
+  float* left;
+  float* right;        // NULL: not wanted
+  double* norms;       // [padded_rows]: |x|
+  double* column_sum;  // NULL, or [cols]: sum over these rows of u, unscaled
+  int64_t bad_row;     // out: first row that is not finite, -1 if none
+};
+
+// A pair of blocks: rows [row_first, row_last) of the first matrix against rows [col_first, col_last) of the second.
+// Bounds are cut to the matrix; starts are multiples of PACK_ROWS.
+struct BlockPair {
+  int64_t row_first, row_last;
+  int64_t col_first, col_last;
+  int32_t triangle;  // 1: rows and columns are the same block, only the pairs above the diagonal count
+};
+
+// Working memory of one participant of a parallel region.
+struct Scratch {
+  float* coefficients;  // [BLOCK_LARGE][BLOCK_STRIDE]
+  float* row_lanes;     // [BLOCK_LARGE][MAX_LANES]
+  float* row_peaks;     // [BLOCK_LARGE][MAX_LANES]
+  float* col_lanes;     // [BLOCK_LARGE]
+  float* col_peaks;     // [BLOCK_LARGE]
+  float* tile;          // [GROUP][MAX_WIDTH]
+};
+
+// Passes of NT-Xent over pairs (i, j) of rows of one matrix; y_ij is the similarity in log2 units.
+struct NtXentPass {
+  const Layout* layout;
+  const float* left;
+  const float* right;
+  float* sums;             // backward
+  const int32_t* partner;  // [padded_rows]: index of each row's positive, -1 for padding
+  double* row_sums;        // forward: sum over negatives of 2^(y - shift)
+  float* row_peaks;        // forward: largest y of the negatives; NULL: not wanted
+  float* positive_peaks;   // forward with row_peaks: y of the positive, from the same arithmetic
+  const float* weights;    // backward: w_i
+  const float* own_shift;  // repair: the shift of each row, huge for rows that need no repair
+  const uint8_t* active;   // repair: [padded_rows / GROUP], 1 where a group holds a row to repair
+  float shift;
+  int32_t block;  // rows of a block
+};
+
+struct UniformityPass {
+  const Layout* layout;
+  const float* left;
+  const float* right;
+  float* sums;        // NULL: forward only
+  double* row_sums;   // NULL, or [padded_rows]: sum over j of e_ij
+  const float* bias;  // NULL, or [padded_rows]: e_ij = 2^(y_ij - shift - bias_i - bias_j)
+  float shift;
+  int32_t block;
+};
+
+struct CosinePass {
+  const Layout* x_layout;
+  const Layout* y_layout;
+  const float* left;   // of x
+  const float* right;  // of y
+  float* out;          // [x.rows, y.rows]
+  int32_t mirror;      // 1: x and y are one matrix, only upper blocks come, both halves are written
+  int32_t block;
+};
+
+struct ApplyPass {
+  const Layout* x_layout;
+  const Layout* y_layout;
+  const float* x_left;
+  const float* y_left;
+  float* x_sums;  // NULL: not wanted
+  float* y_sums;
+  const float* upstream;  // [x.rows, y.rows]
+  float scale;            // power of two that brings upstream into range
+  int32_t block;
+};
+
+// Gradient rows out of accumulated sums: g = sums * sums_scale + positive_weight_i * u_partner - self_weight_i * u_i,
+// projected on the tangent space when normalised, times scale / |x_i|.
+struct FinishJob {
+  const float* data;
+  const Layout* layout;
+  const float* sums;
+  const double* norms;
+  const int32_t* partner;         // NULL: no positive
+  const double* positive_weight;  // with partner
+  const double* self_weight;      // NULL, or per row
+  double sums_scale;
+  double scale;
+  int32_t normalize;
+  int64_t first, last;
+  float* gradient;      // [rows, cols]; NULL: only check
+  double alignment;     // out: sum over rows of <g_i, u_i>
+  int64_t overflow;     // out: first row whose gradient does not fit float32, -1 if none
+  double* scratch_row;  // [cols]
+};
+
+// Alignment of the pairs (x_i, y_i), i in [first, last): |u_i - v_i|^alpha and its gradients.
+struct AlignmentJob {
+  const float* x;
+  const float* y;
+  const double* x_norms;
+  const double* y_norms;
+  int64_t cols;
+  double alpha;
+  double scale;  // multiplies the gradients
+  int32_t normalize;
+  int64_t first, last;
+  float* per_row;     // each of these may be NULL
+  float* gradient_x;  // [rows, cols]
+  float* gradient_y;
+  int32_t check;       // 1: only look for gradients that do not fit
+  double* difference;  // [cols], scratch
+  double loss;         // out: sum over rows
+  double similarity;   // out: sum over rows of <u_i, v_i>
+  int64_t overflow_x;  // out: first row whose gradient does not fit float32, -1 if none
+  int64_t overflow_y;
+  int64_t overflow_loss;
+};
+
+// |x_i| of rows [first, last).
+struct NormJob {
+  const float* data;
+  int64_t cols;
+  int64_t first, last;
+  double* norms;
+  int64_t bad_row;  // out: first row that is not finite, -1 if none
+};
+
+struct KernelTable {
+  const char* name;
+  int32_t width;
+  void (*pack)(PackJob* job);
+  void (*nt_xent_forward)(const NtXentPass& pass, const BlockPair& pair, const Scratch& scratch);
+  void (*nt_xent_backward)(const NtXentPass& pass, const BlockPair& pair, const Scratch& scratch);
+  void (*nt_xent_repair_forward)(const NtXentPass& pass, const BlockPair& pair, const Scratch& scratch);
+  void (*nt_xent_repair_backward)(const NtXentPass& pass, const BlockPair& pair, const Scratch& scratch);
+  double (*uniformity)(const UniformityPass& pass, const BlockPair& pair, const Scratch& scratch);
+  float (*uniformity_peak)(const UniformityPass& pass, const BlockPair& pair, const Scratch& scratch);
+  void (*cosine_store)(const CosinePass& pass, const BlockPair& pair, const Scratch& scratch);
+  float (*cosine_apply)(const ApplyPass& pass, const BlockPair& pair, const Scratch& scratch);
+  void (*finish)(FinishJob* job);
+  void (*norms)(NormJob* job);
+  void (*alignment)(AlignmentJob* job);
+  // <a, b> in double
+  double (*dot)(const float* a, const float* b, int64_t cols);
+};
+
+const KernelTable& portable_kernels();
+#if defined(__x86_64__) || defined(_M_X64)
+const KernelTable& avx2_kernels();
+const KernelTable& avx512_kernels();
+#endif
+
+}  // namespace ck
+
+#endif

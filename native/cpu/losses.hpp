@@ -1,0 +1,31 @@
+// The kernels of the CPU library, behind the C functions of contrastive_kernels.h. They throw Failure or std::bad_alloc.
+// The *_bytes functions run the code that lays out a call's working memory, and return what the call will hold.
+#ifndef CK_CPU_LOSSES_HPP
+#define CK_CPU_LOSSES_HPP
+
+#include "contrastive_kernels.h"
+
+namespace ck {
+
+void nt_xent(const ck_matrix& z, int32_t pairs, const ck_options& options, float* per_row, float* row_log_sum_exp, float* gradient,
+             ck_result& result);
+int64_t nt_xent_bytes(int64_t rows, int64_t cols, bool gradients, const ck_options& options);
+
+void uniformity(const ck_matrix& x, double t, const ck_options& options, float* gradient, ck_result& result);
+int64_t uniformity_bytes(int64_t rows, int64_t cols, bool gradients, const ck_options& options);
+
+void alignment(const ck_matrix& x, const ck_matrix& y, double alpha, const ck_options& options, float* per_row, float* gradient_x,
+               float* gradient_y, ck_result& result);
+int64_t alignment_bytes(int64_t rows, int64_t cols, const ck_options& options);
+
+// y NULL: x with itself.
+void cosine_similarity(const ck_matrix& x, const ck_matrix* y, const ck_options& options, float* out);
+int64_t cosine_similarity_bytes(int64_t rows_x, int64_t rows_y, int64_t cols, const ck_options& options);
+
+void cosine_similarity_backward(const ck_matrix& x, const ck_matrix& y, const ck_matrix& upstream, const ck_options& options,
+                                float* gradient_x, float* gradient_y);
+int64_t cosine_similarity_backward_bytes(int64_t rows_x, int64_t rows_y, int64_t cols, const ck_options& options);
+
+}  // namespace ck
+
+#endif

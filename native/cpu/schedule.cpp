@@ -1,0 +1,94 @@
+#include "cpu/schedule.hpp"
+
+#include <new>
+
+#include "cpu/thread_pool.hpp"
+
+namespace ck {
+namespace {
+
+int64_t blocks_of(int64_t rows, int64_t size) { return (rows + size - 1) / size; }
+
+}  // namespace
+
+int64_t Schedule::job_count(int64_t rows, int64_t other_rows, int64_t size) {
+  const int64_t n = blocks_of(rows, size);
+  return other_rows < 0 ? n * (n + 1) / 2 : n * blocks_of(other_rows, size);
+}
+
+int64_t Schedule::turn_count(int64_t rows, int64_t other_rows, int64_t size) {
+  return blocks_of(rows, size) + (other_rows < 0 ? 0 : blocks_of(other_rows, size));
+}
+
+Schedule::Schedule(int64_t rows, int64_t other_rows, int64_t size, PairJob* jobs, std::atomic<uint32_t>* turns)
+    : rows_(rows), other_rows_(other_rows), size_(size), symmetric_(other_rows < 0), jobs_(jobs), turns_(turns) {
+  blocks_ = static_cast<int32_t>(blocks_of(rows, size));
+  other_blocks_ = symmetric_ ? 0 : static_cast<int32_t>(blocks_of(other_rows, size));
+  for (int32_t i = 0; i < blocks_ + other_blocks_; ++i) new (&turns_[i]) std::atomic<uint32_t>(0);
+  const auto add = [&](int32_t first, int32_t second) {
+    const int32_t a = first, b = symmetric_ ? second : blocks_ + second;
+    const uint32_t first_turn = turns_[a].load(std::memory_order_relaxed), second_turn = turns_[b].load(std::memory_order_relaxed);
+    jobs_[count_++] = {first, second, first_turn, second_turn};
+    turns_[a].store(first_turn + 1, std::memory_order_relaxed);
+    if (a != b) turns_[b].store(second_turn + 1, std::memory_order_relaxed);
+  };
+  if (!symmetric_) {
+    const bool wide = other_blocks_ >= blocks_;
+    const int32_t small = wide ? blocks_ : other_blocks_, large = wide ? other_blocks_ : blocks_;
+    for (int32_t round = 0; round < large; ++round)
+      for (int32_t i = 0; i < small; ++i) {
+        const int32_t j = (i + round) % large;
+        wide ? add(i, j) : add(j, i);
+      }
+    return;
+  }
+  // Circle method: the last of an even number of players stands still, the others move around; with an odd number of blocks it
+  // is nobody.
+  const int32_t players = blocks_ + (blocks_ & 1);
+  for (int32_t round = 0; round + 1 < players; ++round)
+    for (int32_t k = 0; k < players / 2; ++k) {
+      const int32_t a = k == 0 ? players - 1 : (round + k) % (players - 1);
+      const int32_t b = (round - k + players - 1) % (players - 1);
+      if (a >= blocks_ || b >= blocks_) continue;
+      a < b ? add(a, b) : add(b, a);
+    }
+  for (int32_t i = 0; i < blocks_; ++i) add(i, i);
+}
+
+void Schedule::reset() {
+  for (int32_t i = 0; i < blocks_ + other_blocks_; ++i) turns_[i].store(0, std::memory_order_relaxed);
+}
+
+BlockPair Schedule::pair(int64_t job) const {
+  const PairJob& j = jobs_[job];
+  const int64_t limit = symmetric_ ? rows_ : other_rows_;
+  const auto cut = [](int64_t value, int64_t limit) { return value < limit ? value : limit; };
+  BlockPair pair;
+  pair.row_first = j.first * size_;
+  pair.row_last = cut((j.first + 1) * size_, rows_);
+  pair.col_first = j.second * size_;
+  pair.col_last = cut((j.second + 1) * size_, limit);
+  pair.triangle = symmetric_ && j.first == j.second;
+  return pair;
+}
+
+bool Schedule::wait(int64_t job, const std::atomic<bool>& stop) const {
+  const PairJob& j = jobs_[job];
+  const std::atomic<uint32_t>& first = turns_[j.first];
+  const std::atomic<uint32_t>& second = turns_[symmetric_ ? j.second : blocks_ + j.second];
+  Backoff backoff;
+  while (first.load(std::memory_order_acquire) != j.first_turn || second.load(std::memory_order_acquire) != j.second_turn) {
+    if (stop.load(std::memory_order_relaxed)) return false;
+    backoff.wait();
+  }
+  return !stop.load(std::memory_order_relaxed);
+}
+
+void Schedule::done(int64_t job) {
+  const PairJob& j = jobs_[job];
+  const int32_t second = symmetric_ ? j.second : blocks_ + j.second;
+  turns_[j.first].store(j.first_turn + 1, std::memory_order_release);
+  if (second != j.first) turns_[second].store(j.second_turn + 1, std::memory_order_release);
+}
+
+}  // namespace ck

@@ -1,0 +1,53 @@
+// Vectors of 16 floats and 8 doubles on AVX-512. Included inside the namespace of the unit that is compiled for it.
+#pragma once
+
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // GCC 12 warns about its own _mm512_undefined_*()
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#include <immintrin.h>
+#pragma GCC diagnostic pop
+#else
+#include <immintrin.h>
+#endif
+
+#define CK_INLINE inline __attribute__((always_inline))
+
+namespace ck {
+namespace CK_ISA {
+
+using Floats = __m512;
+using Doubles = __m512d;
+constexpr int LANES = 16;
+constexpr int DOUBLE_LANES = 8;
+constexpr int MR = 12;
+
+CK_INLINE Floats zero() { return _mm512_setzero_ps(); }
+CK_INLINE Floats broadcast(float x) { return _mm512_set1_ps(x); }
+CK_INLINE Floats load(const float* p) { return _mm512_loadu_ps(p); }
+CK_INLINE void store(float* p, Floats x) { _mm512_storeu_ps(p, x); }
+CK_INLINE Floats add(Floats a, Floats b) { return _mm512_add_ps(a, b); }
+CK_INLINE Floats sub(Floats a, Floats b) { return _mm512_sub_ps(a, b); }
+CK_INLINE Floats mul(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
+CK_INLINE Floats fma(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
+CK_INLINE Floats maximum(Floats a, Floats b) { return _mm512_max_ps(a, b); }
+CK_INLINE float sum_lanes(Floats x) { return _mm512_reduce_add_ps(x); }
+CK_INLINE float max_lanes(Floats x) { return _mm512_reduce_max_ps(x); }
+CK_INLINE Floats round_nearest(Floats x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+CK_INLINE Floats clamp_exponent(Floats y) { return y; }
+// p * 2^n for integral n; denormal results are kept, far below them 0.
+CK_INLINE Floats scale_by_power(Floats p, Floats n) { return _mm512_scalef_ps(p, n); }
+
+CK_INLINE Doubles double_zero() { return _mm512_setzero_pd(); }
+CK_INLINE Doubles double_broadcast(double x) { return _mm512_set1_pd(x); }
+CK_INLINE Doubles double_load(const double* p) { return _mm512_loadu_pd(p); }
+CK_INLINE void double_store(double* p, Doubles x) { _mm512_storeu_pd(p, x); }
+CK_INLINE Doubles double_from_floats(const float* p) { return _mm512_cvtps_pd(_mm256_loadu_ps(p)); }
+CK_INLINE void floats_from_double(float* p, Doubles x) { _mm256_storeu_ps(p, _mm512_cvtpd_ps(x)); }
+CK_INLINE Doubles double_add(Doubles a, Doubles b) { return _mm512_add_pd(a, b); }
+CK_INLINE Doubles double_mul(Doubles a, Doubles b) { return _mm512_mul_pd(a, b); }
+CK_INLINE Doubles double_fma(Doubles a, Doubles b, Doubles c) { return _mm512_fmadd_pd(a, b, c); }
+CK_INLINE double double_sum_lanes(Doubles x) { return _mm512_reduce_add_pd(x); }
+
+}  // namespace CK_ISA
+}  // namespace ck

@@ -1,0 +1,130 @@
+// Register tiles: MR x NR dot products, and the second product that applies a block of coefficients to rows.
+// Included by unit.hpp in the namespace of an instruction set, after its simd header.
+#pragma once
+
+#include "cpu/kernels.hpp"
+#include "cpu/tile_sizes.hpp"
+
+#define CK_LAMBDA_INLINE __attribute__((always_inline))
+
+namespace ck {
+namespace CK_ISA {
+
+constexpr int NR = 2 * LANES;
+static_assert(GROUP % MR == 0 && PACK_ROWS % NR == 0 && PACK_ROWS % GROUP == 0, "blocks must be whole groups and tiles");
+static_assert(NR <= MAX_WIDTH && LANES <= MAX_LANES, "scratch memory is sized for the widest tile");
+
+// 2^y, relative error 1e-7: y = n + f with |f| <= 1/2, a polynomial for 2^f, n added to the exponent.
+CK_INLINE Floats exp2(Floats y) {
+  y = clamp_exponent(y);
+  const Floats n = round_nearest(y);
+  const Floats f = sub(y, n);
+  Floats p = broadcast(1.32669704e-3f);
+  p = fma(p, f, broadcast(9.67545975e-3f));
+  p = fma(p, f, broadcast(5.55074109e-2f));
+  p = fma(p, f, broadcast(0.240221218f));
+  p = fma(p, f, broadcast(0.693146949f));
+  p = fma(p, f, broadcast(1.00000007f));
+  return scale_by_power(p, n);
+}
+
+struct Accumulators {
+  Floats a[MR];
+  Floats b[MR];
+};
+
+CK_INLINE void clear(Accumulators& c) {
+#pragma GCC unroll 12
+  for (int i = 0; i < MR; ++i) {
+    c.a[i] = zero();
+    c.b[i] = zero();
+  }
+}
+
+// c += column of MR values, `stride` floats apart, times a row of NR values.
+template <int STRIDE>
+CK_INLINE void multiply_add(Accumulators& c, const float* column, const float* row) {
+  const Floats r0 = load(row);
+  const Floats r1 = load(row + LANES);
+#pragma GCC unroll 12
+  for (int i = 0; i < MR; ++i) {
+    const Floats x = broadcast(column[i * STRIDE]);
+    c.a[i] = fma(x, r0, c.a[i]);
+    c.b[i] = fma(x, r1, c.b[i]);
+  }
+}
+
+// c += products of MR rows (left: a group of the packed layout, already at the first row) with NR columns (right) over `cols`
+// dimensions, which start at a whole chunk.
+CK_INLINE void dot_range(Accumulators& c, const float* left, const float* right, int64_t cols) {
+  for (; cols >= NR; cols -= NR) {
+#pragma GCC unroll 4
+    for (int k = 0; k < NR; ++k) multiply_add<NR>(c, left + k, right + k * NR);
+    left += GROUP * NR;
+    right += NR * NR;
+  }
+  for (int k = 0; k < cols; ++k) multiply_add<NR>(c, left + k, right + k * NR);
+}
+
+// Dot products of one tile, handed row by row to consume(row, y0, y1). The order of operations is always the same: equal rows
+// give equal bits wherever they stand. From DOT_BLOCK dimensions on, blocks are summed apart and added.
+template <class Consume>
+CK_INLINE void dot_tile(const float* left, const float* right, int64_t cols, Consume&& consume) {
+  static_assert(DOT_BLOCK % NR == 0, "a block of dimensions is whole chunks");
+  Accumulators c;
+  if (cols <= DOT_BLOCK) {
+    clear(c);
+    dot_range(c, left, right, cols);
+  } else {
+    alignas(64) float total[MR * NR] = {};
+    for (int64_t done = 0; done < cols; done += DOT_BLOCK) {
+      clear(c);
+      dot_range(c, left + done * GROUP, right + done * NR, cols - done < DOT_BLOCK ? cols - done : DOT_BLOCK);
+#pragma GCC unroll 12
+      for (int i = 0; i < MR; ++i) {
+        store(total + i * NR, add(load(total + i * NR), c.a[i]));
+        store(total + i * NR + LANES, add(load(total + i * NR + LANES), c.b[i]));
+      }
+    }
+#pragma GCC unroll 12
+    for (int i = 0; i < MR; ++i) {
+      c.a[i] = load(total + i * NR);
+      c.b[i] = load(total + i * NR + LANES);
+    }
+  }
+#pragma GCC unroll 12
+  for (int i = 0; i < MR; ++i) consume(i, c.a[i], c.b[i]);
+}
+
+// The dot products of one tile, stored: tile[MR][NR].
+__attribute__((noinline)) static void stored_dot_tile(const float* left, const float* right, int64_t cols, float* tile) {
+  dot_tile(left, right, cols, [tile](int i, Floats y0, Floats y1) CK_LAMBDA_INLINE {
+    store(tile + i * NR, y0);
+    store(tile + i * NR + LANES, y1);
+  });
+}
+
+// sums[MR][NR] += coefficients * rows: for every listed group g of GROUP packed rows, coefficient (i, k) stands at
+// coefficients[i * ROW + k * STEP], k counting through the groups in order.
+template <int ROW, int STEP>
+CK_INLINE void apply_tile(const float* coefficients, const float* left, int64_t group_stride, const int32_t* groups, int count,
+                          float* sums) {
+  Accumulators c;
+  clear(c);
+  for (int g = 0; g < count; ++g) {
+    const float* rows = left + groups[g] * group_stride;
+#pragma GCC unroll 4
+    for (int k = 0; k < GROUP; ++k) {
+      multiply_add<ROW>(c, coefficients, rows + k * NR);
+      coefficients += STEP;
+    }
+  }
+#pragma GCC unroll 12
+  for (int i = 0; i < MR; ++i) {
+    store(sums + i * NR, add(load(sums + i * NR), c.a[i]));
+    store(sums + i * NR + LANES, add(load(sums + i * NR + LANES), c.b[i]));
+  }
+}
+
+}  // namespace CK_ISA
+}  // namespace ck

@@ -1,0 +1,40 @@
+// The one table of sizes that the packed layouts, the micro-kernels and the schedule share.
+//
+// A register tile is MR rows by two vectors: 2 * MR accumulators, two vectors of the right operand and one broadcast fit the
+// register file. Rows are packed in groups of GROUP, which every MR divides; a block (rows of S computed before its
+// coefficients are applied) is a multiple of GROUP and of every tile width, so that only the matrix edge has partial tiles.
+//
+//   instruction set   lanes   MR x NR   registers   share of FMA peak from L1 (measured, Zen 5)
+//   AVX-512           16      12 x 32   32          98-99 %
+//   AVX2 + FMA         8       6 x 16   16          98 %
+//   NEON               4      12 x  8   32          not measured
+//   portable (SSE2)    4       6 x  8   16          (no FMA)
+#ifndef CK_CPU_TILE_SIZES_HPP
+#define CK_CPU_TILE_SIZES_HPP
+
+#include <stdint.h>
+
+namespace ck {
+
+constexpr int GROUP = 12;         // rows of a packed group
+constexpr int PACK_ROWS = 96;     // rows of one packing job: whole groups and whole tiles of every width
+constexpr int BLOCK_LARGE = 192;  // rows and columns of a block of S whose coefficients stay in the L2 cache
+constexpr int BLOCK_SMALL = 96;   // the same for small problems, where parallelism matters more
+constexpr int MAX_WIDTH = 32;     // widest tile (NR) of all instruction sets
+constexpr int MAX_LANES = 16;
+constexpr int BLOCK_STRIDE = BLOCK_LARGE + 16;  // row stride of a block of coefficients: no power of two
+constexpr int DOT_BLOCK = 256;                  // products added to one accumulator before it is added to the total: keeps the rounding of
+                                                // a dot product of 4096 terms near that of 256
+
+// Exponentials are taken relative to a fixed shift (all in log2 units). Terms reach at most 2^SHIFT_HEADROOM, so that sums of
+// 2^27 of them stay inside float32. A term is lost (flushed) below 2^-126; a row whose sum is at least 2^ROW_SUM_FLOOR loses
+// at most rows * 2^(-126 - ROW_SUM_FLOOR) = rows * 2^-50 of it, under 2^-26 up to 16 million rows. Rows below the floor are
+// repaired with their own maximum. Shift c - SHIFT_HEADROOM with |y| <= c keeps every term above the floor while
+// 2c <= SHIFT_HEADROOM - ROW_SUM_FLOOR, that is temperature >= log2(e) / 88 = 0.0164 for cosines.
+constexpr double SHIFT_HEADROOM = 100.0;
+constexpr double ROW_SUM_FLOOR = -76.0;
+constexpr double SMALL_BOUND = 38.0;  // 2 * 38 = 76: the shift c itself keeps every term above the floor
+
+}  // namespace ck
+
+#endif

@@ -1,0 +1,134 @@
+// Uniformity on the CPU: log mean_{i<j} exp(-t |u_i - u_j|^2), its normaliser and its coefficients in one pass over half of S.
+//
+// |u_i - u_j|^2 = 2 - 2 s_ij for unit rows, so e_ij = 2^(y_ij - shift) with y = 2 t log2(e) s. Where a row is not of unit length
+// (not normalised, or zero) its square enters as a bias: y_ij - bias_i - bias_j. A total that underflows is taken again, relative
+// to its largest term.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "cpu/call.hpp"
+#include "cpu/losses.hpp"
+
+namespace ck {
+namespace {
+
+int64_t block_size(int64_t rows) { return rows <= 1024 ? BLOCK_SMALL : BLOCK_LARGE; }
+
+struct Buffers {
+  Buffers(Arena& arena, const ck_matrix& x, bool gradients, const Call& call, int threads)
+      : packed(arena, x, call.kernels().width, true, true, false),
+        scratch(arena, threads),
+        finish(arena, x.rows, x.cols, threads),
+        block(block_size(x.rows)),
+        jobs(arena.take<PairJob>(Schedule::job_count(x.rows, -1, block))),
+        totals(arena.take<double>(Schedule::job_count(x.rows, -1, block))),
+        turns(arena.take<std::atomic<uint32_t>>(Schedule::turn_count(x.rows, -1, block))) {
+    sums = gradients ? arena.take<float>(left_floats(packed.layout)) : nullptr;
+    bias = arena.take<float>(packed.layout.padded_rows);
+    row_sums = gradients && !call.normalize() ? arena.take<double>(packed.layout.padded_rows) : nullptr;
+  }
+
+  Packed packed;
+  ScratchSet scratch;
+  Gradient finish;
+  int64_t block;
+  PairJob* jobs;
+  double* totals;  // one per job, added in order
+  std::atomic<uint32_t>* turns;
+  float* sums;
+  float* bias;
+  double* row_sums;  // sum_j e_ij
+};
+
+double multiply_adds(int64_t rows, int64_t cols, bool gradients) {
+  return 0.5 * static_cast<double>(rows) * static_cast<double>(rows) * static_cast<double>(cols) * (gradients ? 3 : 1);
+}
+
+}  // namespace
+
+void uniformity(const ck_matrix& x, double t, const ck_options& options, float* gradient, ck_result& result) {
+  Call call(options);
+  const bool gradients = gradient != nullptr;
+  const int threads = call.threads_for(multiply_adds(x.rows, x.cols, gradients));
+  Workspace workspace(uniformity_bytes(x.rows, x.cols, gradients, options));
+  Arena arena(workspace.data());
+  Buffers b(arena, x, gradients, call, threads);
+  const double unit = 2.0 * t * LOG2_E;  // y = unit * s
+  const double scale = std::sqrt(unit);
+  pack(call, threads, b.packed, scale, 0);
+
+  const double largest = call.normalize() ? 1.0 : b.packed.largest_norm * b.packed.largest_norm;
+  if (!(2.0 * unit * largest <= LARGEST_BOUND))
+    throw Failure{CK_OUT_OF_RANGE, 0, -1, -1, "t times squared distances of rows does not fit float32"};
+  const bool biased = !call.normalize() || b.packed.zero_rows > 0;
+  for (int64_t i = 0; biased && i < b.packed.layout.padded_rows; ++i) {
+    const double norm = b.packed.norms[i];
+    b.bias[i] = static_cast<float>(0.5 * unit * (!call.normalize() ? norm * norm : norm > 0.0 ? 1.0 : 0.0));
+  }
+
+  Schedule schedule(x.rows, -1, b.block, b.jobs, b.turns);
+  UniformityPass pass = {};
+  pass.layout = &b.packed.layout;
+  pass.left = b.packed.left;
+  pass.right = b.packed.right;
+  pass.sums = b.sums;
+  pass.row_sums = b.row_sums;
+  pass.bias = biased ? b.bias : nullptr;
+  pass.block = static_cast<int32_t>(b.block);
+  const auto total_relative_to = [&](float shift) {
+    pass.shift = shift;
+    if (gradients) {
+      const int64_t sums = left_floats(b.packed.layout);
+      const int64_t clear = int64_t{1} << 16;
+      call.each(threads, job_count(sums, clear), [&](int64_t job, int) {
+        std::memset(b.sums + job * clear, 0, sizeof(float) * static_cast<size_t>(std::min(clear, sums - job * clear)));
+      });
+    }
+    if (b.row_sums != nullptr) std::fill_n(b.row_sums, b.packed.layout.padded_rows, 0.0);
+    call.pairs(threads, schedule, [&](const BlockPair& pair, int64_t job, int slot) {
+      b.totals[job] = call.kernels().uniformity(pass, pair, b.scratch.of(slot));
+    });
+    double total = 0.0;
+    for (int64_t job = 0; job < schedule.count(); ++job) total += b.totals[job];
+    return total;
+  };
+
+  // Without a bias the exponent of a pair is y - unit, with one it is y - bias - bias: at most 0 in either case.
+  float shift = biased ? 0.0f : static_cast<float>(unit);
+  double total = total_relative_to(shift);
+  if (total < std::ldexp(1.0, static_cast<int>(ROW_SUM_FLOOR))) {
+    call.pairs(threads, schedule, [&](const BlockPair& pair, int64_t job, int slot) {
+      b.totals[job] = call.kernels().uniformity_peak(pass, pair, b.scratch.of(slot));
+    });
+    shift = static_cast<float>(*std::max_element(b.totals, b.totals + schedule.count()));
+    total = total_relative_to(shift);
+  }
+
+  const double rows = static_cast<double>(x.rows);
+  if (gradients) {
+    FinishJob job = {};
+    job.data = x.data;
+    job.layout = &b.packed.layout;
+    job.sums = b.sums;
+    job.norms = b.packed.norms;
+    job.self_weight = b.row_sums;
+    job.sums_scale = 1.0 / scale;
+    job.scale = 2.0 * t / total;
+    job.normalize = options.normalize;
+    job.gradient = gradient;
+    b.finish.check(call, threads, b.packed, job, 2.0 * total * std::sqrt(largest), 0);
+    b.finish.write(call, threads, b.packed, job);
+  }
+  result.loss = std::log(total / (0.5 * rows * (rows - 1.0))) + LN_2 * (biased ? static_cast<double>(shift) : shift - unit);
+}
+
+int64_t uniformity_bytes(int64_t rows, int64_t cols, bool gradients, const ck_options& options) {
+  Call call(options);
+  Arena arena(nullptr);
+  const ck_matrix x = {nullptr, rows, cols};
+  Buffers buffers(arena, x, gradients, call, call.threads_for(multiply_adds(rows, cols, gradients)));
+  return Workspace::rounded(arena.used());
+}
+
+}  // namespace ck

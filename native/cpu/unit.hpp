@@ -1,0 +1,33 @@
+// The engine for one instruction set. A unit defines CK_ISA (its namespace), includes its simd header and then this file once.
+// Nothing here includes the standard library: its inline functions would be compiled with the unit's flags, and the linker
+// might hand that copy to code that runs on any machine.
+#ifndef CK_ISA
+#error "define CK_ISA and include a simd header first"
+#endif
+
+#include "cpu/passes.hpp"
+#include "cpu/rows.hpp"
+
+namespace ck {
+namespace CK_ISA {
+
+constexpr KernelTable make_table(const char* name) {
+  return {name,
+          NR,
+          pack,
+          nt_xent_forward,
+          nt_xent_backward,
+          nt_xent_repair_forward,
+          nt_xent_repair_backward,
+          uniformity,
+          uniformity_peak,
+          cosine_store,
+          cosine_apply,
+          finish,
+          norms,
+          alignment,
+          dot};
+}
+
+}  // namespace CK_ISA
+}  // namespace ck
