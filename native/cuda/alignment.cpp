@@ -50,7 +50,7 @@ __device__ void write_gradient(const Alignment& job, const float* x, const float
   const double scale = !job.normalized ? factor : norm_x > 0 ? factor / norm_x : 0;
   for (int c = int(threadIdx.x) % kWarp; c < job.cols; c += kWarp) {
     const double u = norm_x > 0 ? x[c] / norm_x : x[c], v = norm_y > 0 ? y[c] / norm_y : y[c];
-    const float g = float((u - v - (job.normalized ? along * u : 0)) * scale);
+    const float g = scale != 0 ? float((u - v - (job.normalized ? along * u : 0)) * scale) : 0.0f;
     if (!(fabsf(g) <= kLargestFloat)) keep_minimum(overflow, uint64_t(row));
     gradient[size_t(row) * job.cols + c] = g;
   }

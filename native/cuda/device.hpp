@@ -49,12 +49,12 @@ inline void guard(void* memory, size_t bytes) { simt::guard(memory, bytes); }
 
 #endif
 
-// 2^x for x <= 127: Cody-Waite by the nearest integer, then a polynomial of degree 6, whose relative error on [-1/2, 1/2] is
-// 2e-9; with float32 rounding 1.0e-7 at most. ex2.approx is 2.4e-7 and flushes. Below -126.5 the result is 0: every caller's
-// terms are relative to one that is at least 2^-120.
+// 2^x for x <= 127, denormals included: the nearest integer, then a polynomial of degree 6 whose relative error on [-1/2, 1/2]
+// is 2e-9; with float32 rounding 1.0e-7 at most. ex2.approx is 2.4e-7. The power of two comes as two factors, because
+// one float32 factor ends at 2^-126.
 __device__ __forceinline__ float exp2_accurate(float x) {
   constexpr float kRounder = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer, kept in the low bits
-  x = x > -127.0f ? x : -127.0f;
+  x = x > -152.0f ? x : -152.0f;
   const float shifted = x + kRounder;
   const float f = x - (shifted - kRounder);
   float p = 1.5353362e-4f;
@@ -64,8 +64,9 @@ __device__ __forceinline__ float exp2_accurate(float x) {
   p = multiply_add(p, f, 2.4022648e-1f);
   p = multiply_add(p, f, 6.931472e-1f);
   p = multiply_add(p, f, 1.0f);
-  const uint32_t whole = uint32_t(__float_as_int(shifted)) - 0x4B400000u;
-  return p * __int_as_float(int((whole + 127u) << 23));
+  const uint32_t biased = uint32_t(__float_as_int(shifted)) - 0x4B400000u + 254u;  // 102 .. 381
+  const uint32_t half = biased / 2;
+  return p * __int_as_float(int(half << 23)) * __int_as_float(int((biased - half) << 23));
 }
 
 // The sum over a warp, the same in every lane: partners are added in a fixed order.

@@ -35,6 +35,7 @@ int judge(const ck_cuda_report& report, const int64_t* columns, ck_error* error)
     return CK_NON_FINITE;
   }
   if (report.out_of_range != CK_CUDA_NONE) {
+    error->argument = 0;
     error->row = int64_t(report.out_of_range);
     std::snprintf(error->message, sizeof error->message, "expected products and losses that fit float32, got one beyond it at row %lld",
                   (long long)report.out_of_range);

@@ -39,8 +39,9 @@ struct PairSums {
   float k;
   Shift shift;
   float* sums;           // [blocks, padded_rows]
-  float* maxima;         // [blocks, padded_rows] largest score, kNoScore where there is none; null: not wanted (fixed shift only)
-  float* positive_tile;  // [padded_rows] the positive's score in tile arithmetic, for exact comparison with maxima; or null
+  bool keep_maxima;      // the largest scores are wanted; a running shift has them in any case
+  float* maxima;         // [blocks, padded_rows] largest score, kNoScore where there is none
+  float* positive_tile;  // [padded_rows] with keep_maxima: the positive's score in tile arithmetic, to compare with maxima exactly
 
   PairSums(Arena& arena, const Rows& rows_, double k_, Shift shift_, bool want_maxima)
       : rows(rows_),
@@ -49,8 +50,9 @@ struct PairSums {
         k(float(k_)),
         shift(shift_),
         sums(arena.take<float>(size_t(blocks) * rows_.padded_rows)),
-        maxima(want_maxima || !shift_.fixed ? arena.take<float>(size_t(blocks) * rows_.padded_rows) : nullptr),
-        positive_tile(want_maxima ? arena.take<float>(rows_.padded_rows) : nullptr) {}
+        keep_maxima(want_maxima),
+        maxima(arena.take<float>(size_t(blocks) * rows_.padded_rows)),
+        positive_tile(arena.take<float>(rows_.padded_rows)) {}
 };
 
 namespace detail {
@@ -122,7 +124,7 @@ __device__ __forceinline__ void sum_tile(const PairSums& job, const Policy& poli
         const bool inside = row < u.rows && col < u.rows;
         if (!inside || policy.excluded(row, col)) {
           excluded |= uint64_t(1) << (8 * i + j);
-          if (kMaxima && job.positive_tile && inside && row != col) {
+          if (kMaxima && job.keep_maxima && inside && row != col) {
             job.positive_tile[row] = score;
             if (!diagonal) job.positive_tile[col] = score;
           }
@@ -192,9 +194,9 @@ __global__ void __launch_bounds__(Tile::kThreads, 4) pair_sums_kernel(PairSums j
 template <class Policy>
 void pair_sums(Run& run, const PairSums& job, const Policy& policy) {
   const dim3 grid(unsigned(job.blocks * (job.blocks + 1) / 2));
-  auto* kernel = !job.shift.fixed ? detail::pair_sums_kernel<false, true, Policy>
-                 : job.maxima     ? detail::pair_sums_kernel<true, true, Policy>
-                                  : detail::pair_sums_kernel<true, false, Policy>;
+  auto* kernel = !job.shift.fixed  ? detail::pair_sums_kernel<false, true, Policy>
+                 : job.keep_maxima ? detail::pair_sums_kernel<true, true, Policy>
+                                   : detail::pair_sums_kernel<true, false, Policy>;
   run.launch(kernel, grid, Tile::kThreads, Tile::kSharedBytes, job, policy);
 }
 
@@ -207,7 +209,7 @@ __device__ __forceinline__ MergedRow merge_cells(const PairSums& job, double k_e
   double sum = 0;
   float maximum = kNoScore;
   const size_t step = job.rows.padded_rows;
-  if (job.maxima) {
+  if (job.keep_maxima || !job.shift.fixed) {
     for (int b = 0; b < job.blocks; ++b) maximum = fmaxf(maximum, job.maxima[b * step + row]);
   }
   if (job.shift.fixed) {

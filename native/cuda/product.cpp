@@ -79,7 +79,7 @@ __global__ void __launch_bounds__(kRowThreads, 1) finish_rows(Panels panels, Fin
   const double norm = job.u.normalized ? job.u.norm[row] : 1, tangent = job.u.normalized ? along : 0;
   const double scale = norm > 0 ? job.factor * exp2(-*job.exponent) / norm : 0;
   for (int c = lane; c < job.u.cols; c += kWarp) {
-    const float g = float((v(c) - tangent * u[c]) * scale);
+    const float g = norm > 0 ? float((v(c) - tangent * u[c]) * scale) : 0.0f;
     if (!(fabsf(g) <= 3.402823466e38f)) keep_minimum(&job.report->overflow[job.argument], uint64_t(row));
     job.gradient[size_t(row) * job.u.cols + c] = g;
   }
