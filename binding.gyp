@@ -27,7 +27,8 @@
     {
       "target_name": "contrastive_kernels_cpu",
       "sources": ["<!@(node -p \"[...require('./native/sources.json').addon, ...require('./native/sources.json').cpu].join(' ')\")"],
-      "include_dirs": ["<!(node -p \"require('path').resolve(require('node-addon-api').include_dir)\")"],
+      # Relative, as the package gives it: gyp would split an absolute path at a space.
+      "include_dirs": ["<!(node -p \"require('node-addon-api').include_dir\")"],
       "defines": ["NAPI_VERSION=8", "NODE_ADDON_API_CPP_EXCEPTIONS_ALL", "NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS"],
       "dependencies": ["ck_cpu_portable"],
       "conditions": [

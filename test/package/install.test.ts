@@ -32,19 +32,19 @@ beforeAll(() => {
 
 describe('with a compiler', () => {
   let folder: string;
-  let seconds: number;
+  let cpuSeconds: number;
   beforeAll(() => {
     folder = project(plain);
-    const start = performance.now();
     const result = npmInstall(folder);
-    seconds = (performance.now() - start) / 1000;
+    cpuSeconds = result.cpuSeconds;
     expect(result.log).toContain('contrastive-kernels: native CPU backend built');
     expect(result.status).toBe(0);
   }, 5 * MINUTES);
 
-  test('npm install compiles the CPU addon, within its minute', () => {
+  test('npm install compiles the CPU addon, within a minute of two cores', () => {
     expect(existsSync(builtFile(folder))).toBe(true);
-    expect(seconds).toBeLessThan(60);
+    expect(cpuSeconds).toBeGreaterThan(1);
+    expect(cpuSeconds).toBeLessThan(2 * 60);
   });
 
   test('both training scripts run on it', () => expectTraining(folder, 'cpu'), MINUTES);
