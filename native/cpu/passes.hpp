@@ -252,8 +252,10 @@ struct Uniformity {
   const float* bias;
   int64_t first_col;
   Floats shift, b0, b1, total;
+  double sum = 0.0;  // of the columns done: lanes stay short, so that rounding does not add up
 
   CK_INLINE void begin(int64_t c) {
+    total = zero();
     if (ROW_SUMS) sums.begin(c);
     if (BIAS) {
       b0 = add(load(bias + first_col + c), shift);
@@ -278,6 +280,7 @@ struct Uniformity {
     }
   }
   CK_INLINE void end(int64_t c) {
+    sum += sum_lanes(total);
     if (ROW_SUMS) sums.end(c);
     if (COEFFICIENTS) coefficients += NR;
   }
@@ -295,9 +298,8 @@ CK_INLINE double uniformity_blocks(const UniformityPass& pass, const BlockPair& 
     policy.bias = pass.bias;
     policy.first_col = block.col_first;
     policy.shift = broadcast(pass.shift);
-    policy.total = zero();
     walk(block, *pass.layout, pass.left, *pass.layout, pass.right, nullptr, nullptr, scratch.tile, policy);
-    total += sum_lanes(policy.total);
+    total += policy.sum;
     if (ROW_SUMS) {
       policy.sums.flush_rows(block, pass.row_sums);
       policy.sums.flush_cols(block, pass.row_sums);

@@ -211,14 +211,15 @@ void alignment(AlignmentJob* job) {
     int64_t k = 0;
     for (; k + DOUBLE_LANES <= cols; k += DOUBLE_LANES) {
       const Doubles xk = double_from_floats(x + k), yk = double_from_floats(y + k);
-      const Doubles delta = double_fma(xk, vx, double_mul(yk, vy));
+      // Both products rounded, so that equal rows have distance 0.
+      const Doubles delta = double_add(rounded(double_mul(xk, vx)), rounded(double_mul(yk, vy)));
       double_store(job->difference + k, delta);
       square = double_fma(delta, delta, square);
       along_x = double_fma(delta, xk, along_x);
       along_y = double_fma(delta, yk, along_y);
     }
     for (; k < cols; ++k) {
-      const double delta = x[k] * x_unit - y[k] * y_unit;
+      const double delta = rounded(x[k] * x_unit) - rounded(y[k] * y_unit);
       job->difference[k] = delta;
       square_sum += delta * delta;
       x_sum += delta * x[k];

@@ -60,6 +60,29 @@ CK_INLINE void floats_from_double(float* p, Doubles x) {
   p[0] = static_cast<float>(x[0]);
   p[1] = static_cast<float>(x[1]);
 }
+// x, rounded: the compiler may not contract what made it with what uses it.
+#if defined(__aarch64__)
+CK_INLINE Doubles rounded(Doubles x) {
+  asm("" : "+w"(x));
+  return x;
+}
+CK_INLINE double rounded(double x) {
+  asm("" : "+w"(x));
+  return x;
+}
+#elif defined(__x86_64__)
+CK_INLINE Doubles rounded(Doubles x) {
+  asm("" : "+x"(x));
+  return x;
+}
+CK_INLINE double rounded(double x) {
+  asm("" : "+x"(x));
+  return x;
+}
+#else
+CK_INLINE Doubles rounded(Doubles x) { return x; }
+CK_INLINE double rounded(double x) { return x; }
+#endif
 CK_INLINE double double_sum_lanes(Doubles x) { return x[0] + x[1]; }
 
 }  // namespace CK_ISA

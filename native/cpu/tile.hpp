@@ -66,30 +66,41 @@ CK_INLINE void dot_range(Accumulators& c, const float* left, const float* right,
   for (int k = 0; k < cols; ++k) multiply_add<NR>(c, left + k, right + k * NR);
 }
 
-// Dot products of one tile, handed row by row to consume(row, y0, y1). The order of operations is always the same: equal rows
-// give equal bits wherever they stand. From DOT_BLOCK dimensions on, blocks are summed apart and added.
+// Dot products of one tile, handed row by row to consume(row, y0, y1), summed in blocks of dimensions (tile_sizes.hpp). The order
+// of operations depends on the number of dimensions only: equal rows give equal bits wherever they stand.
 template <class Consume>
 CK_INLINE void dot_tile(const float* left, const float* right, int64_t cols, Consume&& consume) {
-  static_assert(DOT_BLOCK % NR == 0, "a block of dimensions is whole chunks");
+  static_assert(DOT_BLOCK % NR == 0 && DOT_BLOCK_SHORT % NR == 0, "a block of dimensions is whole chunks");
   Accumulators c;
-  if (cols <= DOT_BLOCK) {
+  const int64_t block = cols < SHORT_ROW ? DOT_BLOCK_SHORT : DOT_BLOCK;
+  if (cols <= block) {
     clear(c);
     dot_range(c, left, right, cols);
   } else {
-    alignas(64) float total[MR * NR] = {};
-    for (int64_t done = 0; done < cols; done += DOT_BLOCK) {
+    alignas(64) float total[MR * NR];
+    clear(c);
+    dot_range(c, left, right, block);
+#pragma GCC unroll 12
+    for (int i = 0; i < MR; ++i) {
+      store(total + i * NR, c.a[i]);
+      store(total + i * NR + LANES, c.b[i]);
+    }
+    int64_t done = block;
+    for (; cols - done > block; done += block) {
       clear(c);
-      dot_range(c, left + done * GROUP, right + done * NR, cols - done < DOT_BLOCK ? cols - done : DOT_BLOCK);
+      dot_range(c, left + done * GROUP, right + done * NR, block);
 #pragma GCC unroll 12
       for (int i = 0; i < MR; ++i) {
         store(total + i * NR, add(load(total + i * NR), c.a[i]));
         store(total + i * NR + LANES, add(load(total + i * NR + LANES), c.b[i]));
       }
     }
+    clear(c);
+    dot_range(c, left + done * GROUP, right + done * NR, cols - done);
 #pragma GCC unroll 12
     for (int i = 0; i < MR; ++i) {
-      c.a[i] = load(total + i * NR);
-      c.b[i] = load(total + i * NR + LANES);
+      c.a[i] = add(c.a[i], load(total + i * NR));
+      c.b[i] = add(c.b[i], load(total + i * NR + LANES));
     }
   }
 #pragma GCC unroll 12

@@ -1,8 +1,10 @@
 // Uniformity on the CPU: log mean_{i<j} exp(-t |u_i - u_j|^2), its normaliser and its coefficients in one pass over half of S.
 //
-// |u_i - u_j|^2 = 2 - 2 s_ij for unit rows, so e_ij = 2^(y_ij - shift) with y = 2 t log2(e) s. Where a row is not of unit length
-// (not normalised, or zero) its square enters as a bias: y_ij - bias_i - bias_j. A total that underflows is taken again, relative
-// to its largest term.
+// |u_i - u_j|^2 = 2 - 2 s_ij for unit rows, so e_ij = 2^(y_ij - shift) with y = 2 t log2(e) s. Where rows are not normalised
+// their squares enter as a bias: y_ij - bias_i - bias_j. A total that underflows is taken again, relative to its largest term.
+//
+// Zero rows stay zero when normalised. Their pairs have distance 0 or 1 and no gradient: they are kept out of the pass by a
+// large bias and counted apart, so that pairs of zero rows cannot push all others below the range of float32.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -41,6 +43,9 @@ struct Buffers {
   double* row_sums;  // sum_j e_ij
 };
 
+// The bias of a row that takes no part: no exponent stays above the range of float32.
+constexpr double ABSENT = 1e38;
+
 double multiply_adds(int64_t rows, int64_t cols, bool gradients) {
   return 0.5 * static_cast<double>(rows) * static_cast<double>(rows) * static_cast<double>(cols) * (gradients ? 3 : 1);
 }
@@ -61,10 +66,11 @@ void uniformity(const ck_matrix& x, double t, const ck_options& options, float* 
   const double largest = call.normalize() ? 1.0 : b.packed.largest_norm * b.packed.largest_norm;
   if (!(2.0 * unit * largest <= LARGEST_BOUND))
     throw Failure{CK_OUT_OF_RANGE, 0, -1, -1, "t times squared distances of rows does not fit float32"};
-  const bool biased = !call.normalize() || b.packed.zero_rows > 0;
+  const int64_t zeros = call.normalize() ? b.packed.zero_rows : 0;
+  const bool biased = !call.normalize() || zeros > 0;
   for (int64_t i = 0; biased && i < b.packed.layout.padded_rows; ++i) {
     const double norm = b.packed.norms[i];
-    b.bias[i] = static_cast<float>(0.5 * unit * (!call.normalize() ? norm * norm : norm > 0.0 ? 1.0 : 0.0));
+    b.bias[i] = static_cast<float>(!call.normalize() ? 0.5 * unit * norm * norm : norm > 0.0 ? 0.5 * unit : ABSENT);
   }
 
   Schedule schedule(x.rows, -1, b.block, b.jobs, b.turns);
@@ -95,15 +101,27 @@ void uniformity(const ck_matrix& x, double t, const ck_options& options, float* 
   };
 
   // Without a bias the exponent of a pair is y - unit, with one it is y - bias - bias: at most 0 in either case.
-  float shift = biased ? 0.0f : static_cast<float>(unit);
-  double total = total_relative_to(shift);
-  if (total < std::ldexp(1.0, static_cast<int>(ROW_SUM_FLOOR))) {
+  double shift = biased ? 0.0 : static_cast<float>(unit);
+  double total = total_relative_to(static_cast<float>(shift));
+  if (total < std::ldexp(1.0, static_cast<int>(ROW_SUM_FLOOR)) && x.rows - zeros >= 2) {
     call.pairs(threads, schedule, [&](const BlockPair& pair, int64_t job, int slot) {
       b.totals[job] = call.kernels().uniformity_peak(pass, pair, b.scratch.of(slot));
     });
-    shift = static_cast<float>(*std::max_element(b.totals, b.totals + schedule.count()));
-    total = total_relative_to(shift);
+    shift = *std::max_element(b.totals, b.totals + schedule.count());
+    total = total_relative_to(static_cast<float>(shift));
   }
+
+  // All pairs together, in the logarithmic domain: those of the pass, and those with zero rows.
+  const double offset = LN_2 * (biased ? shift : shift - unit);  // of the logarithm of the pass's terms
+  double log_total = std::log(total) + offset;
+  const auto add = [&](double pairs, double exponent) {
+    if (pairs == 0.0) return;
+    const double other = std::log(pairs) + exponent, more = std::max(log_total, other), less = std::min(log_total, other);
+    log_total = more + std::log1p(std::exp(less - more));
+  };
+  const double zero_count = static_cast<double>(zeros);
+  add(0.5 * zero_count * (zero_count - 1.0), 0.0);
+  add(zero_count * static_cast<double>(x.rows - zeros), -t);
 
   const double rows = static_cast<double>(x.rows);
   if (gradients) {
@@ -114,13 +132,13 @@ void uniformity(const ck_matrix& x, double t, const ck_options& options, float* 
     job.norms = b.packed.norms;
     job.self_weight = b.row_sums;
     job.sums_scale = 1.0 / scale;
-    job.scale = 2.0 * t / total;
+    job.scale = 2.0 * t * std::exp(offset - log_total);
     job.normalize = options.normalize;
     job.gradient = gradient;
-    b.finish.check(call, threads, b.packed, job, 2.0 * total * std::sqrt(largest), 0);
+    b.finish.check(call, threads, b.packed, job, 2.0 * total * std::sqrt(largest), 0);  // its coefficients are terms of the total
     b.finish.write(call, threads, b.packed, job);
   }
-  result.loss = std::log(total / (0.5 * rows * (rows - 1.0))) + LN_2 * (biased ? static_cast<double>(shift) : shift - unit);
+  result.loss = log_total - std::log(0.5 * rows * (rows - 1.0));
 }
 
 int64_t uniformity_bytes(int64_t rows, int64_t cols, bool gradients, const ck_options& options) {
