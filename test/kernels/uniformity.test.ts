@@ -113,10 +113,11 @@ describe('exact cases', () => {
     expectNumber('gradient', got.gradients.x[2], -100, 1e-6, 1);
   });
 
-  test('no positives, so no accuracy; what is not asked for is not there', () => {
+  test('no positives and negatives, so no stats of them; what is not asked for is not there', () => {
     const x = rowsOf('random', 6, 4, 2);
     const { stats } = uniformity(x);
     expect(stats?.positiveSimilarity).toBeNaN();
+    expect(stats?.negativeSimilarity).toBeNaN();
     expect(stats?.accuracy).toBeNaN();
     expect(stats?.skippedRows).toBe(0);
     expect(Object.keys(uniformity(x, { stats: false })).sort()).toEqual(['backend', 'loss']);

@@ -27,23 +27,34 @@ function fail(what: string, got: unknown, expected: unknown, error: number, allo
   expect.fail(`${what}: got ${got}, expected ${expected}; the error ${error} is larger than ${allowed} allows`);
 }
 
-/** `floor` 0: relative at any size (sums of positive terms). `floor` 1: absolute below 1. */
-export function expectNumber(what: string, got: number, expected: number, tol: number, floor: 0 | 1): void {
+/**
+ * `floor` 0: relative at any size (sums of positive terms). `floor` 1: absolute below 1.
+ *
+ * @param noise an absolute error to grant on top, where the input itself does not determine the value more closely.
+ */
+export function expectNumber(what: string, got: number, expected: number, tol: number, floor: 0 | 1, noise = 1e-300): void {
   if (Number.isNaN(expected)) {
     expect(got, what).toBeNaN();
     return;
   }
   const error = Math.abs(got - expected);
-  const allowed = tol * Math.max(Math.abs(expected), floor) + 1e-300;
+  const allowed = tol * Math.max(Math.abs(expected), floor) + noise;
   if (!(error <= allowed)) fail(what, got, expected, error, allowed);
 }
 
 /** Every element by itself, as `expectNumber`; float32 rounding and its smallest step are granted. */
-export function expectEach(what: string, got: ArrayLike<number>, expected: ArrayLike<number>, tol: number, floor: 0 | 1): void {
+export function expectEach(
+  what: string,
+  got: ArrayLike<number>,
+  expected: ArrayLike<number>,
+  tol: number,
+  floor: 0 | 1,
+  noise = FLOAT32_STEP,
+): void {
   expect(got.length, `${what}: length`).toBe(expected.length);
   for (let i = 0; i < expected.length; i++) {
     const error = Math.abs(got[i] - expected[i]);
-    const allowed = (tol + FLOAT32_ROUNDING) * Math.max(Math.abs(expected[i]), floor) + FLOAT32_STEP;
+    const allowed = (tol + FLOAT32_ROUNDING) * Math.max(Math.abs(expected[i]), floor) + noise;
     if (!(error <= allowed)) fail(`${what}[${i}]`, got[i], expected[i], error, allowed);
   }
 }
