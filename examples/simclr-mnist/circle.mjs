@@ -6,6 +6,8 @@ import { SimClr } from './model.mjs';
 import { train } from './train.mjs';
 
 const IMAGES = 2000;
+/** On a circle there is little room: a low temperature would let the nearest few negatives fill it in clumps. */
+const TEMPERATURE = 1;
 
 /** Features before and after: { points: [[x, y] on the circle], digits, distances: of positive pairs } for each. */
 export function circleStudy({ digits, testDigits, views, seed, steps }) {
@@ -22,7 +24,7 @@ export function circleStudy({ digits, testDigits, views, seed, steps }) {
     };
   };
   const untrained = look();
-  train({ model, digits, steps, seed, settings: { temperature: 0.5 } });
+  train({ model, digits, steps, seed, settings: { temperature: TEMPERATURE } });
   const trained = look();
   model.dispose();
   return { untrained, trained };

@@ -12,7 +12,8 @@ function around(values, air = 0.06) {
   return [low - margin, high + margin];
 }
 
-export function lossCurve(history) {
+/** NT-Xent of the watched views, and of the batch that was just learnt from. */
+export function lossCurve(history, { batch, watchedViews }) {
   const losses = history.flatMap(({ loss, batchLoss }) => [loss, batchLoss]).filter(Number.isFinite);
   const title = 'NT-Xent loss over the training steps';
   const x = [0, history.at(-1).step];
@@ -22,8 +23,8 @@ export function lossCurve(history) {
   plot.line(batches, 'var(--second)', 1.5).line(watched);
   const last = history.at(-1);
   return plot
-    .note(last.step, last.loss, '1,024 views of test images', { dy: -9, anchor: 'end' })
-    .note(last.step, last.batchLoss, '256 views of the batch', { dy: -9, anchor: 'end' })
+    .note(last.step, last.loss, `${watchedViews.toLocaleString('en')} views of test images`, { dy: -9, anchor: 'end' })
+    .note(last.step, last.batchLoss, `${2 * batch} views of the batch`, { dy: -16, anchor: 'end' })
     .toString();
 }
 
@@ -44,8 +45,8 @@ export function alignmentUniformityPath(history) {
   const [first, last] = [points[0], points.at(-1)];
   return plot
     .points([first, last], 'var(--second)', { size: 9, opacity: 1 })
-    .note(first[0], first[1], 'untrained', { dx: -10, dy: 4, anchor: 'end' })
-    .note(last[0], last[1], `step ${history.at(-1).step}`, { dx: 10, dy: 4, anchor: 'start' })
+    .note(first[0], first[1], 'untrained', { dy: 20, anchor: 'end' })
+    .note(last[0], last[1], `step ${history.at(-1).step.toLocaleString('en')}`, { dy: -12, anchor: 'start' })
     .toString();
 }
 
@@ -142,7 +143,7 @@ export function angleHistograms(studies) {
   );
   const top = Math.max(...shares.flat()) * 1.08;
   return shares.map((heights) => {
-    const frame = { width: 360, height: 280, x: [-180, 180], y: [0, top], xLabel: 'angle (degrees)', yLabel: 'share of images' };
+    const frame = { width: 360, height: 280, x: [-180, 180], y: [0, top], xLabel: 'angle (degrees)', yLabel: 'share of images', xStep: 90 };
     const even = 1 / heights.length;
     const plot = new Plot({ ...frame, title: 'Histogram of the angles of the features' }).bars(heights);
     return plot

@@ -31,9 +31,10 @@ tr.best td { font-weight: 600; }
 .three { display: grid; gap: 1rem; grid-template-columns: 300fr 360fr 360fr; align-items: center; }
 @media (max-width: 760px) { .three { grid-template-columns: 1fr; } }
 figure { margin: 0; background: var(--panel); border-radius: 8px; padding: .9rem; } figure + figure.row { margin-top: 1rem; }
+figure.wide { grid-column: 1 / -1; } .wide svg { max-width: 640px; }
 figcaption { color: var(--quiet); font-size: .88rem; margin-top: .3rem; }
 svg { display: block; width: 100%; height: auto; } svg text { font-family: inherit; fill: var(--ink); }
-.tick { font-size: 11px; fill: var(--quiet); } .axis { font-size: 12.5px; fill: var(--quiet); } .note { font-size: 12px; }
+.tick { font-size: 11px; fill: var(--quiet); } .axis { font-size: 12.5px; fill: var(--quiet); } .note { font-size: 12px; paint-order: stroke; stroke: var(--panel); stroke-width: 4px; stroke-linejoin: round; }
 .digit { font-size: 11px; font-weight: 700; fill: #fff; }
 path.grid { stroke: var(--grid); stroke-width: 1; fill: none; } path.line { fill: none; stroke-linejoin: round; }
 path.marker { stroke: var(--second); stroke-width: 1.5; stroke-dasharray: 4 3; fill: none; }
@@ -51,12 +52,11 @@ export function reportPage(result, { circle: study, planes }) {
   const studies = [study.untrained, study.trained];
   const angles = angleHistograms(studies);
   const distances = distanceHistograms(studies);
-  const rest = result.stepMilliseconds - result.lossMilliseconds;
   return `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>SimCLR on MNIST, trained from Node</title><style>${STYLE}</style></head><body>
 <h1>SimCLR on MNIST, trained from Node</h1>
-<p>An encoder learnt to see digits without being told one label: ${steps} steps of ${settings.batch} images, two random views of each,
+<p>An encoder learnt to see digits without being told one label: ${steps.toLocaleString('en')} steps of ${settings.batch} images, two random views of each,
 the NT-Xent loss at temperature ${settings.temperature} and its gradient computed by contrastive-kernels. Then a linear probe with ten
 labels a digit reads off what it learnt.</p>
 <div class="numbers">
@@ -73,19 +73,19 @@ ${table(rows)}
 are chosen by cross-validation on those images. Raw pixels get the best accuracy on the test images among six such probes and the nearest
 neighbour. k-NN: cosine, k = 10, among ${protocol.neighbourImages.toLocaleString('en')} training images. Tested on the first
 ${protocol.testImages.toLocaleString('en')} test images. Alignment (α = 2), uniformity (t = 2) and the mutual-information bound
-(log k − NT-Xent, in nats; it cannot exceed log k = ${h.informationLimit.toFixed(2)}) are those of two views of 512 test images.</p>
+(log k − NT-Xent, in nats; it cannot exceed log k = ${h.informationLimit.toFixed(2)}) are those of two views of ${protocol.watchedViews / 2} test images.</p>
 
 <h2>Training</h2>
 <div class="grid">
-<figure><h3>Loss</h3>${lossCurve(history)}
+<figure><h3>Loss</h3>${lossCurve(history, { batch: settings.batch, watchedViews: protocol.watchedViews })}
 <figcaption>Fewer rows to tell apart make the batch's loss lower: log k is ${Math.log(2 * settings.batch - 1).toFixed(2)} there and
 ${h.informationLimit.toFixed(2)} for the watched views.</figcaption></figure>
 <figure><h3>Alignment and uniformity</h3>${alignmentUniformityPath(history)}
 <figcaption>Of the projections z. An untrained network keeps everything close together; training spreads the images over the sphere and
 keeps the two views of each near each other.</figcaption></figure>
-<figure><h3>Where a step spends its time</h3>${stepBars([
-    { name: result.backend, loss: result.lossMilliseconds, rest },
-    { name: 'in TypeScript', loss: result.referenceLossMilliseconds, rest },
+<figure class="wide"><h3>Where a step spends its time</h3>${stepBars([
+    stepOf(result.backend, result.lossMilliseconds, result.lossShare),
+    stepOf('in TypeScript', result.referenceLossMilliseconds, result.referenceLossShare),
   ])}
 <figcaption>Orange: the loss with its gradient, ${result.lossMilliseconds.toFixed(2)} ms by this run's backend and
 ${result.referenceLossMilliseconds.toFixed(1)} ms by the TypeScript reference. Gray: augmentation, encoder, head and update.</figcaption></figure>
@@ -116,6 +116,11 @@ ${['Untrained', 'Trained']
 at most 2.</p>
 </body></html>
 `;
+}
+
+/** A step divided, from the time of its loss and the share that is. */
+function stepOf(name, loss, share) {
+  return { name, loss, rest: loss / share - loss };
 }
 
 function digitKey() {

@@ -29,11 +29,11 @@ export function dots(at, colour, { size = 3, opacity = 0.7 } = {}) {
   return `<path d="${path}" fill="none" stroke="${colour}" stroke-width="${size}" stroke-linecap="round" stroke-opacity="${opacity}"/>`;
 }
 
-/** Steps of 1, 2 or 5 times a power of ten, about `count` of them inside [low, high]. */
-function ticks([low, high], count) {
+/** Steps of `given`, or of 1, 2 or 5 times a power of ten, about `count` of them inside [low, high]. */
+function ticks([low, high], count, given) {
   const raw = (high - low) / count;
   const power = 10 ** Math.floor(Math.log10(raw));
-  const step = power * ([1, 2, 5].find((factor) => factor * power >= raw) ?? 10);
+  const step = given ?? power * ([1, 2, 5].find((factor) => factor * power >= raw) ?? 10);
   const first = Math.ceil(low / step - 1e-9);
   const last = Math.floor(high / step + 1e-9);
   const digits = Math.max(0, -Math.floor(Math.log10(step)));
@@ -43,14 +43,15 @@ function ticks([low, high], count) {
 /** A drawing area with linear axes; marks are given in the data's own units and drawn in the order they were added. */
 export class Plot {
   /**
-   * @param {object} frame width, height in drawing units; x, y: [low, high] of the data; labels; `title` for screen readers
+   * @param {object} frame width, height in drawing units; x, y: [low, high] of the data; labels; `title` for screen readers;
+   *   xStep: between the ticks of x, where a round number would be an odd one
    */
-  constructor({ width = 520, height = 300, x, y, xLabel, yLabel, title }) {
+  constructor({ width = 520, height = 300, x, y, xLabel, yLabel, title, xStep }) {
     Object.assign(this, { width, height, x, y, title, marks: [] });
     const { top, right, bottom, left } = MARGIN;
     this.scaleX = (value) => left + ((value - x[0]) / (x[1] - x[0])) * (width - left - right);
     this.scaleY = (value) => height - bottom - ((value - y[0]) / (y[1] - y[0])) * (height - top - bottom);
-    for (const { value, text } of ticks(x, 6)) {
+    for (const { value, text } of ticks(x, 6, xStep)) {
       this.marks.push(
         this.#path(
           [
