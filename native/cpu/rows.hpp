@@ -205,21 +205,22 @@ void alignment(AlignmentJob* job) {
     const double x_norm = job->x_norms[row], y_norm = job->y_norms[row];
     const double x_unit = !normalize ? 1.0 : x_norm > 0.0 ? 1.0 / x_norm : 0.0;
     const double y_unit = !normalize ? 1.0 : y_norm > 0.0 ? 1.0 / y_norm : 0.0;
-    const Doubles vx = double_broadcast(x_unit), vy = double_broadcast(-y_unit);
+    // Quotients, not products with 1 / |x|: parallel rows then have distance 0 where their units are numbers.
+    const double x_length = x_unit > 0.0 && normalize ? x_norm : 1.0, y_length = y_unit > 0.0 && normalize ? y_norm : 1.0;
+    const Doubles vx = double_broadcast(x_length), vy = double_broadcast(y_length);
     Doubles square = double_zero(), along_x = double_zero(), along_y = double_zero();
     double square_sum = 0.0, x_sum = 0.0, y_sum = 0.0;
     int64_t k = 0;
     for (; k + DOUBLE_LANES <= cols; k += DOUBLE_LANES) {
       const Doubles xk = double_from_floats(x + k), yk = double_from_floats(y + k);
-      // Both products rounded, so that equal rows have distance 0.
-      const Doubles delta = double_add(rounded(double_mul(xk, vx)), rounded(double_mul(yk, vy)));
+      const Doubles delta = double_sub(double_divide(xk, vx), double_divide(yk, vy));
       double_store(job->difference + k, delta);
       square = double_fma(delta, delta, square);
       along_x = double_fma(delta, xk, along_x);
       along_y = double_fma(delta, yk, along_y);
     }
     for (; k < cols; ++k) {
-      const double delta = rounded(x[k] * x_unit) - rounded(y[k] * y_unit);
+      const double delta = x[k] / x_length - y[k] / y_length;
       job->difference[k] = delta;
       square_sum += delta * delta;
       x_sum += delta * x[k];

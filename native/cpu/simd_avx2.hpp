@@ -48,17 +48,10 @@ CK_INLINE void double_store(double* p, Doubles x) { _mm256_storeu_pd(p, x); }
 CK_INLINE Doubles double_from_floats(const float* p) { return _mm256_cvtps_pd(_mm_loadu_ps(p)); }
 CK_INLINE void floats_from_double(float* p, Doubles x) { _mm_storeu_ps(p, _mm256_cvtpd_ps(x)); }
 CK_INLINE Doubles double_add(Doubles a, Doubles b) { return _mm256_add_pd(a, b); }
+CK_INLINE Doubles double_sub(Doubles a, Doubles b) { return _mm256_sub_pd(a, b); }
 CK_INLINE Doubles double_mul(Doubles a, Doubles b) { return _mm256_mul_pd(a, b); }
+CK_INLINE Doubles double_divide(Doubles a, Doubles b) { return _mm256_div_pd(a, b); }
 CK_INLINE Doubles double_fma(Doubles a, Doubles b, Doubles c) { return _mm256_fmadd_pd(a, b, c); }
-// x, rounded: the compiler may not contract what made it with what uses it.
-CK_INLINE Doubles rounded(Doubles x) {
-  asm("" : "+x"(x));
-  return x;
-}
-CK_INLINE double rounded(double x) {
-  asm("" : "+x"(x));
-  return x;
-}
 CK_INLINE double double_sum_lanes(Doubles x) {
   __m128d s = _mm_add_pd(_mm256_castpd256_pd128(x), _mm256_extractf128_pd(x, 1));
   return _mm_cvtsd_f64(_mm_add_sd(s, _mm_unpackhi_pd(s, s)));

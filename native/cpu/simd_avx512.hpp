@@ -45,17 +45,10 @@ CK_INLINE void double_store(double* p, Doubles x) { _mm512_storeu_pd(p, x); }
 CK_INLINE Doubles double_from_floats(const float* p) { return _mm512_cvtps_pd(_mm256_loadu_ps(p)); }
 CK_INLINE void floats_from_double(float* p, Doubles x) { _mm256_storeu_ps(p, _mm512_cvtpd_ps(x)); }
 CK_INLINE Doubles double_add(Doubles a, Doubles b) { return _mm512_add_pd(a, b); }
+CK_INLINE Doubles double_sub(Doubles a, Doubles b) { return _mm512_sub_pd(a, b); }
 CK_INLINE Doubles double_mul(Doubles a, Doubles b) { return _mm512_mul_pd(a, b); }
+CK_INLINE Doubles double_divide(Doubles a, Doubles b) { return _mm512_div_pd(a, b); }
 CK_INLINE Doubles double_fma(Doubles a, Doubles b, Doubles c) { return _mm512_fmadd_pd(a, b, c); }
-// x, rounded: the compiler may not contract what made it with what uses it.
-CK_INLINE Doubles rounded(Doubles x) {
-  asm("" : "+v"(x));
-  return x;
-}
-CK_INLINE double rounded(double x) {
-  asm("" : "+v"(x));
-  return x;
-}
 CK_INLINE double double_sum_lanes(Doubles x) { return _mm512_reduce_add_pd(x); }
 
 }  // namespace CK_ISA

@@ -40,7 +40,9 @@ CK_INLINE Doubles double_load(const double* p) { return *reinterpret_cast<const 
 CK_INLINE void double_store(double* p, Doubles x) { *reinterpret_cast<UnalignedDoubles*>(p) = x; }
 CK_INLINE Doubles double_from_floats(const float* p) { return Doubles{p[0], p[1]}; }
 CK_INLINE Doubles double_add(Doubles a, Doubles b) { return a + b; }
+CK_INLINE Doubles double_sub(Doubles a, Doubles b) { return a - b; }
 CK_INLINE Doubles double_mul(Doubles a, Doubles b) { return a * b; }
+CK_INLINE Doubles double_divide(Doubles a, Doubles b) { return a / b; }
 CK_INLINE Doubles double_fma(Doubles a, Doubles b, Doubles c) { return a * b + c; }
 
 CK_INLINE Floats zero() { return broadcast(0.0f); }
@@ -60,29 +62,6 @@ CK_INLINE void floats_from_double(float* p, Doubles x) {
   p[0] = static_cast<float>(x[0]);
   p[1] = static_cast<float>(x[1]);
 }
-// x, rounded: the compiler may not contract what made it with what uses it.
-#if defined(__aarch64__)
-CK_INLINE Doubles rounded(Doubles x) {
-  asm("" : "+w"(x));
-  return x;
-}
-CK_INLINE double rounded(double x) {
-  asm("" : "+w"(x));
-  return x;
-}
-#elif defined(__x86_64__)
-CK_INLINE Doubles rounded(Doubles x) {
-  asm("" : "+x"(x));
-  return x;
-}
-CK_INLINE double rounded(double x) {
-  asm("" : "+x"(x));
-  return x;
-}
-#else
-CK_INLINE Doubles rounded(Doubles x) { return x; }
-CK_INLINE double rounded(double x) { return x; }
-#endif
 CK_INLINE double double_sum_lanes(Doubles x) { return x[0] + x[1]; }
 
 }  // namespace CK_ISA
