@@ -46,7 +46,7 @@ export function alignmentUniformityPath(history) {
   return plot
     .points([first, last], 'var(--second)', { size: 9, opacity: 1 })
     .note(first[0], first[1], 'untrained', { dy: 20, anchor: 'end' })
-    .note(last[0], last[1], `step ${history.at(-1).step.toLocaleString('en')}`, { dy: -12, anchor: 'start' })
+    .note(last[0], last[1], `step ${history.at(-1).step.toLocaleString('en')}`, { dy: 20, anchor: 'start' })
     .toString();
 }
 
