@@ -3,7 +3,7 @@
  * by u_i it is sum_j upstream_ij v_j, by v_j it is sum_i upstream_ij u_i. One row of the matrix at a time.
  */
 import type { KernelCall } from '../backends/backend.js';
-import { addScaledRow, checkFinite, type Directions, gradientByInput, readRows, rowProducts } from './rows.js';
+import { addRowOfPairs, checkFinite, type Directions, gradientByInput, readRows, rowProducts } from './rows.js';
 import { NO_STATS, type Steps } from './steps.js';
 
 const LARGEST_FLOAT32 = 3.4028234663852886e38;
@@ -38,22 +38,16 @@ export function* cosineSimilarityBackward({ inputs, outputs, options }: KernelCa
   const y = readRows('y', inputs.y, options.normalize);
   const { data: upstream } = inputs.upstream;
   checkFinite('upstream', inputs.upstream);
-  const { cols } = x;
-  const gradientX = outputs.x && new Float64Array(x.u.length);
-  const gradientY = outputs.y && new Float64Array(y.u.length);
+  const gradientX = new Float64Array(x.u.length);
+  const gradientY = new Float64Array(y.u.length);
   for (let i = 0; i < x.rows; i++) {
-    for (let j = 0; j < y.rows; j++) {
-      const coefficient = upstream[i * y.rows + j];
-      if (coefficient === 0) continue;
-      if (gradientX) addScaledRow(gradientX, i, coefficient, y.u, j, cols);
-      if (gradientY) addScaledRow(gradientY, j, coefficient, x.u, i, cols);
-    }
+    addRowOfPairs(x, i, y, upstream.subarray(i * y.rows, (i + 1) * y.rows), gradientX, gradientY);
     yield;
   }
-  if (gradientX) gradientByInput('x', x, gradientX, options.weight);
-  if (gradientY) gradientByInput('y', y, gradientY, options.weight);
-  if (gradientX) outputs.x?.set(gradientX);
-  if (gradientY) outputs.y?.set(gradientY);
+  gradientByInput('x', x, gradientX, options.weight);
+  gradientByInput('y', y, gradientY, options.weight);
+  outputs.x?.set(gradientX);
+  outputs.y?.set(gradientY);
   return { loss: 0, temperatureGradient: Number.NaN, stats: NO_STATS };
 }
 

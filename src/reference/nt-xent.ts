@@ -12,7 +12,7 @@
  * of nearly equal numbers. Row i of the similarities is all that is stored; its part of the gradient goes to every row at once.
  */
 import type { KernelCall, PairLayout } from '../backends/backend.js';
-import { addScaledRow, checkFitsFloat32, type Directions, gradientByInput, readRows, rowProducts } from './rows.js';
+import { addRowOfPairs, checkFitsFloat32, type Directions, gradientByInput, readRows, rowProducts } from './rows.js';
 import type { Steps } from './steps.js';
 
 interface RowLoss {
@@ -78,9 +78,11 @@ export function positiveOf(i: number, rows: number, pairs: PairLayout): number {
   return i < half ? i + half : i - half;
 }
 
-/** Row i: its loss, and its part of the gradient by every u (times temperature), added to `gradient`. */
+/**
+ * Row i: its loss, and its part of the gradient by every u (times temperature), added to `gradient`. `s` is scratch [rows].
+ */
 function oneRow(z: Directions, i: number, p: number, temperature: number, s: Float64Array, gradient: Float64Array | null): RowLoss {
-  const { rows, cols, u } = z;
+  const { rows } = z;
   rowProducts(z, i, z, s);
   const positive = s[p];
 
@@ -102,16 +104,16 @@ function oneRow(z: Directions, i: number, p: number, temperature: number, s: Flo
 
   let temperatureSum = 0;
   if (gradient) {
+    const coefficients = s; // in place: each similarity is read once more
     for (let j = 0; j < rows; j++) {
       if (j === i || j === p) continue;
       const probability = (q / scaledSum) * Math.exp((s[j] - largest) / temperature);
       temperatureSum += probability * (s[j] - positive);
-      if (probability === 0) continue;
-      addScaledRow(gradient, i, probability, u, j, cols);
-      addScaledRow(gradient, j, probability, u, i, cols);
+      coefficients[j] = probability;
     }
-    addScaledRow(gradient, i, -q, u, p, cols);
-    addScaledRow(gradient, p, -q, u, i, cols);
+    coefficients[i] = 0;
+    coefficients[p] = -q;
+    addRowOfPairs(z, i, z, coefficients, gradient, gradient);
   }
   return { loss, logSumExp: positive / temperature + loss, temperatureSum, positive, negativeSum, hit: positive > largest };
 }

@@ -85,11 +85,48 @@ export function rowProducts(x: Directions, i: number, y: Directions, products: F
   }
 }
 
-/** target_i += coefficient * source_j, on rows of `cols` elements. */
-export function addScaledRow(target: Float64Array, i: number, coefficient: number, source: Float64Array, j: number, cols: number): void {
-  const to = i * cols;
-  const from = j * cols;
-  for (let k = 0; k < cols; k++) target[to + k] += coefficient * source[from + k];
+/**
+ * One row of coefficients, applied to both sides: gradientX_i += sum_j c_j y_j, and gradientY_j += c_j x_i for every j. The two
+ * gradients may be one array, as for a matrix compared with itself. Four rows at a time, as in `rowProducts`.
+ */
+export function addRowOfPairs(
+  x: Directions,
+  i: number,
+  y: Directions,
+  coefficients: ArrayLike<number>,
+  gradientX: Float64Array,
+  gradientY: Float64Array,
+): void {
+  const { cols } = x;
+  const a = i * cols;
+  let j = 0;
+  for (; j + 4 <= y.rows; j += 4) {
+    const b0 = j * cols;
+    const b1 = b0 + cols;
+    const b2 = b1 + cols;
+    const b3 = b2 + cols;
+    const c0 = coefficients[j];
+    const c1 = coefficients[j + 1];
+    const c2 = coefficients[j + 2];
+    const c3 = coefficients[j + 3];
+    if (c0 === 0 && c1 === 0 && c2 === 0 && c3 === 0) continue;
+    for (let k = 0; k < cols; k++) {
+      const value = x.u[a + k];
+      gradientY[b0 + k] += c0 * value;
+      gradientY[b1 + k] += c1 * value;
+      gradientY[b2 + k] += c2 * value;
+      gradientY[b3 + k] += c3 * value;
+      gradientX[a + k] += c0 * y.u[b0 + k] + c1 * y.u[b1 + k] + c2 * y.u[b2 + k] + c3 * y.u[b3 + k];
+    }
+  }
+  for (; j < y.rows; j++) {
+    const b = j * cols;
+    const c = coefficients[j];
+    for (let k = 0; k < cols; k++) {
+      gradientY[b + k] += c * x.u[a + k];
+      gradientX[a + k] += c * y.u[b + k];
+    }
+  }
 }
 
 /**
