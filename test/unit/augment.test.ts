@@ -108,6 +108,12 @@ describe('what each augmentation does', () => {
     for (let x = 1; x < 5; x++) expect(data[x + 1] - data[x]).toBeCloseTo(step, 5);
   });
 
+  it('resizes about pixel centres, repeating the edge', () => {
+    const pair = { data: Float32Array.of(0, 1), height: 1, width: 2, channels: 1 };
+    const wide = randomCropResize({ scale: [1, 1], ratio: [1, 1], width: 4 })(pair, randomStream(1));
+    expect(Array.from(wide.data)).toEqual([0, 0.25, 0.75, 1]);
+  });
+
   it('rotates by a quarter turn exactly', () => {
     // An interval of one angle cannot be asked for, so the stream is one that always draws the upper end.
     const quarter = randomRotation({ degrees: 90 });
