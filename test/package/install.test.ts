@@ -5,7 +5,7 @@
 import { existsSync, mkdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { installed, npmInstall, npx, pathWith, project, run, tarball, train } from './support.js';
+import { hasCompiler, installed, npmInstall, npx, pathWith, project, run, tarball, train, works } from './support.js';
 
 const MINUTES = 60_000;
 const builtFile = (folder: string) => join(installed(folder), 'build', 'Release', 'contrastive_kernels_cpu.node');
@@ -30,7 +30,7 @@ beforeAll(() => {
   plain = tarball({ prebuild: false });
 }, MINUTES);
 
-describe('with a compiler', () => {
+describe.runIf(hasCompiler)('with a compiler', () => {
   let folder: string;
   let cpuSeconds: number;
   beforeAll(() => {
@@ -149,16 +149,32 @@ describe('without a compiler', () => {
     expect(result.stderr).toMatch(/needs (nvcc|cmake)/);
   });
 
-  test(
-    '`build` compiles it later, with plain cmake',
+  test.runIf(hasCompiler)(
+    '`build` compiles it later: by plain cmake, or by node-gyp where there is no cmake',
     () => {
       const result = npx(folder, ['build']);
-      expect(result.log).toContain(`built ${builtFile(folder)}`);
+      expect(result.log).toContain(works('cmake') ? `built ${builtFile(folder)}` : 'native CPU backend built');
       expect(result.status).toBe(0);
       expectTraining(folder, 'cpu');
       rmSync(join(installed(folder), 'build'), { recursive: true });
     },
     5 * MINUTES,
+  );
+
+  test.runIf(works('nvcc') && works('cmake'))(
+    '`build --cuda` compiles the CUDA addon, which loads and says what it finds',
+    () => {
+      // One architecture instead of all: the shortest way to a file.
+      const result = npx(folder, ['build', '--cuda'], { CUDAARCHS: '80-real' });
+      expect(result.status, result.log).toBe(0);
+      const { backends } = JSON.parse(npx(folder, ['doctor', '--json']).stdout);
+      const [cuda] = backends;
+      expect(cuda.name).toBe('cuda');
+      expect(cuda.mend).toBeUndefined();
+      if (cuda.available) expect(cuda.device).toBeTruthy();
+      else expect(cuda.reason).toMatch(/device|driver/);
+    },
+    10 * MINUTES,
   );
 });
 
@@ -175,7 +191,7 @@ describe('with --ignore-scripts', () => {
   );
 });
 
-describe('with a prebuild and no compiler', () => {
+describe.runIf(hasCompiler)('with a prebuild and no compiler', () => {
   let folder: string;
   let packed: string;
   beforeAll(() => {

@@ -53,6 +53,13 @@ export function mustRun(command: string, args: readonly string[], options: RunOp
   return result;
 }
 
+/** The compiler that scripts/test.mjs looks for too. Without one, tests that need native code cannot run and say so as skipped. */
+export const hasCompiler = (process.env.CXX ? [process.env.CXX.split(' ')[0]] : ['c++', 'g++', 'clang++']).some(works);
+
+export function works(command: string): boolean {
+  return spawnSync(command, ['--version'], { stdio: 'ignore' }).status === 0;
+}
+
 const temporary: string[] = [];
 
 /** A folder that is removed after the file's tests. Its name has a space, as users' folders have. */

@@ -2,7 +2,7 @@
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
-import { clone, manifest, mustRun, root, run, temporaryFolder, unpack } from './support.js';
+import { clone, manifest, mustRun, root, run, tarball, temporaryFolder, unpack } from './support.js';
 
 const MINUTES = 60_000;
 
@@ -32,12 +32,12 @@ test('there are at most three runtime dependencies', () => {
 test(
   'publint and attw find nothing',
   () => {
+    const packed = tarball({ prebuild: false });
     for (const [tool, ...args] of [
-      ['publint', '--strict'],
-      ['attw', '--pack', '.'],
+      ['publint', 'run', packed, '--strict'],
+      ['attw', packed],
     ]) {
       const result = run(process.execPath, [join(root, 'node_modules', '.bin', tool), ...args], { cwd: root });
-      expect(result.log).not.toMatch(/💀|❌|⚠️/);
       expect(result.status, result.log).toBe(0);
     }
   },
