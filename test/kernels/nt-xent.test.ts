@@ -76,7 +76,7 @@ describe('against the reference', () => {
     );
   });
 
-  test.each([30, 31, 32, 33, 63, 64, 65, 127, 128, 129])('%i items, where tiles end', (items) => {
+  test.each([31, 32, 33, 47, 48, 49, 64, 65, 95, 96, 97, 127, 129, 191, 193, 290])('%i items, where tiles end', (items) => {
     expectRight(layOut(makeViews('correlated', items, 24, items), 'halves'), { temperature: 0.1, reduction: 'none' });
     expectRight(layOut(makeViews('confident', items, 17, items), 'interleaved'), { temperature: 0.02, pairs: 'interleaved' });
   });

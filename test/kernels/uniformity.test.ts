@@ -47,7 +47,7 @@ describe('against the reference', () => {
     );
   });
 
-  test.each([63, 64, 65, 127, 128, 129, 255, 257])('%i rows, where tiles end', (rows) => {
+  test.each([63, 64, 65, 95, 96, 97, 127, 129, 191, 193, 257, 385, 580])('%i rows, where tiles end', (rows) => {
     expectRight(rowsOf('random', rows, 19, rows), 2);
   });
 
