@@ -27,8 +27,9 @@ export interface Classification {
 export function readFeatures(name: string, features: unknown): Rows {
   const matrix = readMatrix(name, features, false);
   const { data, cols } = matrix;
-  const bad = data.findIndex((value) => !Number.isFinite(value));
-  if (bad >= 0) throw new NonFiniteError(name, Math.floor(bad / cols), bad % cols, data[bad]);
+  for (let i = 0; i < data.length; i++) {
+    if (!Number.isFinite(data[i])) throw new NonFiniteError(name, Math.floor(i / cols), i % cols, data[i]);
+  }
   return matrix;
 }
 

@@ -158,34 +158,46 @@ function select(x: Rows, labels: Int32Array, wanted: (row: number) => boolean): 
 /** Learns a scaling from `x` and returns the function that applies it. */
 function fitScaling(x: Rows, scaling: FeatureScaling): (rows: Rows) => Float32Array {
   const shape = shapeRows(x, scaling);
-  const shaped = shape(x);
-  const length = Math.sqrt(shaped.reduce((sum, value) => sum + value * value, 0) / x.rows) || 1;
-  return (rows) => shape(rows).map((value) => value / length);
+  let squares = 0;
+  for (const value of shape(x)) squares += value * value;
+  const inverse = 1 / (Math.sqrt(squares / x.rows) || 1);
+  return (rows) => {
+    const out = shape(rows);
+    for (let i = 0; i < out.length; i++) out[i] *= inverse;
+    return out;
+  };
 }
 
+/** The function that gives new rows their shape, as `scaling` says. */
 function shapeRows(x: Rows, scaling: FeatureScaling): (rows: Rows) => Float32Array {
-  if (scaling === 'none') return (rows) => rows.data;
-  if (scaling === 'unit') {
-    return ({ data, rows, cols }) => {
-      const out = new Float32Array(data.length);
-      for (let row = 0; row < rows; row++) {
-        let sum = 0;
-        for (let k = row * cols; k < (row + 1) * cols; k++) sum += data[k] * data[k];
-        const inverse = 1 / (Math.sqrt(sum) || 1);
-        for (let k = row * cols; k < (row + 1) * cols; k++) out[k] = data[k] * inverse;
-      }
-      return out;
-    };
+  if (scaling === 'none') return ({ data }) => data.slice();
+  if (scaling === 'unit') return unitRows;
+  const { mean, inverse } = columnStatistics(x);
+  return ({ data, rows, cols }) => {
+    const out = new Float32Array(data.length);
+    for (let row = 0, at = 0; row < rows; row++) {
+      for (let k = 0; k < cols; k++, at++) out[at] = (data[at] - mean[k]) * inverse[k];
+    }
+    return out;
+  };
+}
+
+function unitRows({ data, rows, cols }: Rows): Float32Array {
+  const out = new Float32Array(data.length);
+  for (let row = 0; row < rows; row++) {
+    let squares = 0;
+    for (let at = row * cols; at < (row + 1) * cols; at++) squares += data[at] * data[at];
+    const inverse = 1 / (Math.sqrt(squares) || 1);
+    for (let at = row * cols; at < (row + 1) * cols; at++) out[at] = data[at] * inverse;
   }
-  const mean = new Float64Array(x.cols);
-  const square = new Float64Array(x.cols);
-  x.data.forEach((value, i) => {
-    mean[i % x.cols] += value / x.rows;
-  });
-  x.data.forEach((value, i) => {
-    square[i % x.cols] += (value - mean[i % x.cols]) ** 2 / x.rows;
-  });
-  // A column that never changes tells nothing: it becomes 0.
-  const inverse = square.map((variance, k) => (variance > 1e-12 * mean[k] * mean[k] ? 1 / Math.sqrt(variance) : 0));
-  return ({ data, cols }) => data.map((value, i) => (value - mean[i % cols]) * inverse[i % cols]);
+  return out;
+}
+
+/** Mean and 1 / standard deviation of every column; a column that never changes tells nothing, and gets 0 for the latter. */
+function columnStatistics({ data, rows, cols }: Rows): { mean: Float64Array; inverse: Float64Array } {
+  const mean = new Float64Array(cols);
+  const variance = new Float64Array(cols);
+  for (let at = 0, row = 0; row < rows; row++) for (let k = 0; k < cols; k++, at++) mean[k] += data[at] / rows;
+  for (let at = 0, row = 0; row < rows; row++) for (let k = 0; k < cols; k++, at++) variance[k] += (data[at] - mean[k]) ** 2 / rows;
+  return { mean, inverse: variance.map((value, k) => (value > 1e-12 * mean[k] * mean[k] ? 1 / Math.sqrt(value) : 0)) };
 }
