@@ -83,14 +83,14 @@ size_t ck_describe(char* buffer, size_t size) {
     char reason[512];
     explain(error, device, reason, sizeof reason);
     replace_quotes(reason);
-    length = std::snprintf(buffer, size, "{\"available\": false, \"reason\": \"%s\"}", reason);
+    length = std::snprintf(buffer, size, "{\"available\":false,\"reason\":\"%s\"}", reason);
   } else {
     const Versions versions;
     const Version driver(versions.driver), runtime(versions.runtime);
     replace_quotes(device.name);
     length = std::snprintf(buffer, size,
-                           "{\"available\": true, \"device\": \"%s\", \"computeCapability\": \"%d.%d\", \"memoryBytes\": %zu, "
-                           "\"driverVersion\": \"%s\", \"runtimeVersion\": \"%s\"}",
+                           "{\"available\":true,\"device\":\"%s\",\"computeCapability\":\"%d.%d\",\"memoryBytes\":%zu,"
+                           "\"driverVersion\":\"%s\",\"runtimeVersion\":\"%s\"}",
                            device.name, device.major, device.minor, size_t(device.totalGlobalMem), driver.text, runtime.text);
   }
   return length < 0 ? 0 : size_t(length);

@@ -1,5 +1,5 @@
 // The C ABI on host memory: takes device memory once, copies the inputs, launches, and copies the outputs back only after the
-// report says that everything is right.
+// device has finished and the report says that everything is right. (A device lost between two of those copies has filled the first.)
 #include <cstdio>
 #include <initializer_list>
 

@@ -34,6 +34,11 @@ int check_call(std::initializer_list<const ck_matrix*> inputs, const ck_options&
   return CK_OK;
 }
 
+int check_pairs(int64_t rows, ck_error* error) {
+  if (rows % 2 == 0) return CK_OK;
+  return fail(CK_OUT_OF_RANGE, error, "expected an even number of rows, two for every pair, got %lld", (long long)rows);
+}
+
 int check_scale(double k, ck_error* error) {
   constexpr double kSmallest = 1.2e-38, kLargest = 1e37;
   if (k >= kSmallest && k <= kLargest) return CK_OK;

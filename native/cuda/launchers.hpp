@@ -9,11 +9,14 @@ namespace ck::cuda {
 constexpr double kLog2e = 1.4426950408889634;
 constexpr double kLn2 = 0.6931471805599453;
 constexpr float kLargestFloat = 3.402823466e38f;
+constexpr double kMostExponent = 1000;              // by which coefficients are scaled up; 2^1000 is a double, and below 2^-1000 all is 0
 constexpr int64_t kMostRows = int64_t(65535) * 64;  // a grid's second dimension, in tiles
 constexpr int64_t kMostColumns = int64_t(1) << 24;
 
 // Precision and sizes.
 int check_call(std::initializer_list<const ck_matrix*> inputs, const ck_options& options, ck_error* error);
+
+int check_pairs(int64_t rows, ck_error* error);
 
 // The factor between similarities and exponents must be a normal float32.
 int check_scale(double k, ck_error* error);

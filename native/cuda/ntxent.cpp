@@ -48,7 +48,7 @@ struct NtXent {
         hit(arena.take<unsigned char>(rows.rows)),
         gradient(make_gradient(arena, gradients)) {}
 
-  double k() const { return kLog2e / temperature; }
+  CK_HOST_DEVICE double k() const { return kLog2e / temperature; }
 
  private:
   PairGradient make_gradient(Arena& arena, bool wanted) {
@@ -88,6 +88,8 @@ __device__ double negative_similarities(const NtXent& job, double positives, dou
   return block_sum<kThreads>(part, shared) - positives;
 }
 
+// One block: the sums over rows, the exponent that makes the largest q about 1, and the corrections. Rows that are zero do not
+// count for it: cosines with them are 0, so that neither they nor what they pull at has a gradient.
 __global__ void __launch_bounds__(kThreads, 1) totals(NtXent job, ck_cuda_report* report) {
   CK_SHARED_MEMORY(bytes);
   double* shared = reinterpret_cast<double*>(bytes);
@@ -97,11 +99,11 @@ __global__ void __launch_bounds__(kThreads, 1) totals(NtXent job, ck_cuda_report
     loss += job.loss[row];
     positive += job.positive[row];
     if (job.stats) hits += job.hit[row];
-    q = fmax(q, job.q[row]);
+    if (job.rows.norm[row] > 0 || !job.rows.normalized) q = fmax(q, job.q[row]);
   }
   loss = block_sum<kThreads>(loss, shared);
   q = block_fold<kThreads>(q, shared, [](double a, double b) { return a > b ? a : b; });
-  const double exponent = q > 0 ? fmin(-floor(log2(q)), 1000.0) : 0;
+  const double exponent = q > 0 ? fmin(-floor(log2(q)), kMostExponent) : 0;
   for (int row = int(threadIdx.x); row < rows; row += kThreads) {
     job.correction[row] = (job.q[row] + job.q[job.layout.positive(row)]) * exp2(exponent);
   }
@@ -144,6 +146,7 @@ int ck_cuda_nt_xent(const ck_matrix* z, int32_t pairs, const ck_options* options
                     ck_cuda_report* report, void* workspace, size_t workspace_bytes, void* stream, ck_error* error) {
   using namespace ck::cuda;
   if (const int status = check_call({z}, *options, error)) return status;
+  if (const int status = check_pairs(z->rows, error)) return status;
   if (const int status = check_scale(kLog2e / options->temperature, error)) return status;
   Arena arena(workspace);
   const NtXent job(arena, *z, pairs, *options, gradient_z != nullptr);

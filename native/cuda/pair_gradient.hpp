@@ -6,7 +6,8 @@
 //
 // A panel has about 2 d rows, so G takes as much memory as a few copies of the input for any number of rows, never rows x rows.
 // l is a row's log2 normaliser, so no exponent can overflow whatever the temperature. An exponent common to all rows is added to
-// make the largest coefficient about 1; finish takes it out in double, and gradients down to the denormals keep their accuracy.
+// make the largest coefficient that matters about 1; finish takes it out in double, and gradients down to the denormals keep their
+// accuracy.
 #pragma once
 #include "cuda/product.hpp"
 
@@ -38,7 +39,12 @@ namespace detail {
 // rounding, even where k score is in the hundreds.
 struct Normaliser {
   float at, rest;
-  __device__ __forceinline__ float coefficient(float k, float score) const { return exp2_accurate(multiply_add(k, score - at, rest)); }
+  __device__ __forceinline__ float coefficient(float k, float score) const {
+    const float exponent = multiply_add(k, score - at, rest);
+    return exp2_accurate(exponent < kLargest ? exponent : kLargest);
+  }
+  // Only coefficients of pairs with a zero row can be far above 1; they multiply that row's zeros, and must be finite for it.
+  static constexpr float kLargest = 126.0f;
 };
 
 __device__ __forceinline__ Normaliser make_normaliser(double k, double log2_normaliser) {

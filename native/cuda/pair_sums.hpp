@@ -194,9 +194,11 @@ __global__ void __launch_bounds__(Tile::kThreads, 4) pair_sums_kernel(PairSums j
 template <class Policy>
 void pair_sums(Run& run, const PairSums& job, const Policy& policy) {
   const dim3 grid(unsigned(job.blocks * (job.blocks + 1) / 2));
-  auto* kernel = !job.shift.fixed  ? detail::pair_sums_kernel<false, true, Policy>
-                 : job.keep_maxima ? detail::pair_sums_kernel<true, true, Policy>
-                                   : detail::pair_sums_kernel<true, false, Policy>;
+  auto* kernel = detail::pair_sums_kernel<true, false, Policy>;
+  if constexpr (Policy::kCompared) {
+    if (job.keep_maxima) kernel = detail::pair_sums_kernel<true, true, Policy>;
+  }
+  if (!job.shift.fixed) kernel = detail::pair_sums_kernel<false, true, Policy>;
   run.launch(kernel, grid, Tile::kThreads, Tile::kSharedBytes, job, policy);
 }
 

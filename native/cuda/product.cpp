@@ -73,13 +73,18 @@ __global__ void __launch_bounds__(kRowThreads, 1) finish_rows(Panels panels, Fin
     for (int s = 0; s < panels.splits; ++s) sum += panels.parts[(size_t(s) * panels.rows + local) * panels.stride + c];
     return sum - correction * mate[c];
   };
+  const double norm = job.u.normalized ? job.u.norm[row] : 1;
+  if (!(norm > 0)) {  // a zero row, whose D means nothing
+    for (int c = lane; c < job.u.cols; c += kWarp) job.gradient[size_t(row) * job.u.cols + c] = 0.0f;
+    if (lane == 0 && job.along) job.along[row] = 0;
+    return;
+  }
   double along = 0;
   for (int c = lane; c < job.u.cols; c += kWarp) along += v(c) * u[c];
   along = warp_sum(along);
-  const double norm = job.u.normalized ? job.u.norm[row] : 1, tangent = job.u.normalized ? along : 0;
-  const double scale = norm > 0 ? job.factor * exp2(-*job.exponent) / norm : 0;
+  const double tangent = job.u.normalized ? along : 0, scale = job.factor * exp2(-*job.exponent) / norm;
   for (int c = lane; c < job.u.cols; c += kWarp) {
-    const float g = norm > 0 ? float((v(c) - tangent * u[c]) * scale) : 0.0f;
+    const float g = float((v(c) - tangent * u[c]) * scale);
     if (!(fabsf(g) <= 3.402823466e38f)) keep_minimum(&job.report->overflow[job.argument], uint64_t(row));
     job.gradient[size_t(row) * job.u.cols + c] = g;
   }

@@ -27,7 +27,7 @@ __global__ void __launch_bounds__(kWarp, 1) initialise_report(ck_cuda_report* re
   report->result = {0, nan, nan, nan, nan, 0};
 }
 
-// by_row, norm and half_squares of every padded row.
+// by_row and norm of every padded row.
 __global__ void __launch_bounds__(kRowThreads, 1) normalise(Rows u, int argument, ck_cuda_report* report) {
   const int row = warp_row(), lane = warp_lane();
   if (row >= u.padded_rows) return;
@@ -45,10 +45,12 @@ __global__ void __launch_bounds__(kRowThreads, 1) normalise(Rows u, int argument
   const double norm = sqrt(warp_sum(square));
   const double scale = !u.normalized ? 1 : norm > 0 ? 1 / norm : 0;
   for (int c = lane; c < u.stride; c += kWarp) out[c] = real && c < u.cols ? float(in[c] * scale) : 0.0f;
-  if (lane == 0) {
-    u.norm[row] = norm;
-    u.half_squares[row] = float(!u.normalized ? 0.5 * norm * norm : norm > 0 ? 0.5 : 0.0);
-  }
+  if (lane == 0) u.norm[row] = norm;
+}
+
+__global__ void __launch_bounds__(kRowThreads, 1) own_products(Rows u, float* half) {
+  const int row = int(blockIdx.x) * kRowThreads + int(threadIdx.x);
+  if (row < u.padded_rows) half[row] = 0.5f * tile_element(u.operand(row), u.operand(row), u.depth());
 }
 
 // by_column from by_row, 32 x 32 elements a block.
@@ -118,8 +120,7 @@ Rows::Rows(Arena& arena, const float* data, int64_t row_count, int64_t col_count
       input(data),
       by_row(arena.take<float>(size_t(padded_rows) * stride)),
       by_column(similarities ? arena.take<float>(size_t(padded_rows) * stride) : nullptr),
-      norm(arena.take<double>(padded_rows)),
-      half_squares(arena.take<float>(padded_rows)) {}
+      norm(arena.take<double>(padded_rows)) {}
 
 cudaError_t kernels_loadable() {
   cudaFuncAttributes attributes;
@@ -137,6 +138,10 @@ void prepare(Run& run, const Rows& rows, int argument, ck_cuda_report* report) {
 
 void positive_similarities(Run& run, const Rows& rows, PairLayout layout, double* positive) {
   run.launch(positives, row_blocks(rows.rows), kRowThreads, 0, rows, layout, positive);
+}
+
+void half_squares(Run& run, const Rows& rows, float* half) {
+  run.launch(own_products, (rows.padded_rows + kRowThreads - 1) / kRowThreads, kRowThreads, 0, rows, half);
 }
 
 void check_upstream(Run& run, const float* data, int64_t rows, int64_t cols, int argument, ck_cuda_report* report) {

@@ -11,16 +11,15 @@ struct Rows {
   int rows, cols;
   int padded_rows, stride;  // both multiples of Tile::kSide
   bool normalized;
-  const float* input;   // [rows, cols]
-  float* by_row;        // [padded_rows, stride]
-  float* by_column;     // [stride, padded_rows], or null: no tile of similarities is needed
-  double* norm;         // [padded_rows] |x_i|, in either case; 0 beyond rows
-  float* half_squares;  // [padded_rows] |u_i|^2 / 2
+  const float* input;  // [rows, cols]
+  float* by_row;       // [padded_rows, stride]
+  float* by_column;    // [stride, padded_rows], or null: no tile of similarities is needed
+  double* norm;        // [padded_rows] |x_i|, in either case; 0 beyond rows
 
   // Takes its buffers from the arena.
   Rows(Arena& arena, const float* data, int64_t row_count, int64_t col_count, bool normalize, bool similarities);
 
-  int depth() const { return round_up(cols, Tile::kSlab); }
+  CK_HOST_DEVICE int depth() const { return round_up(cols, Tile::kSlab); }
   // The columns' tile that starts at `row`, as an operand whose k runs over cols.
   __device__ __forceinline__ KMajor operand(int row) const { return {by_column + row, size_t(padded_rows)}; }
 };
@@ -36,6 +35,10 @@ void prepare(Run& run, const Rows& rows, int argument, ck_cuda_report* report);
 
 // positive[i] = s_ip in double, from the unrounded rows; p as the layout says.
 void positive_similarities(Run& run, const Rows& rows, PairLayout layout, double* positive);
+
+// half[i] = u_i . u_i / 2 by exactly the arithmetic of a tile's element, for every padded row. Equal rows then have
+// s - half_i - half_j = 0, and near rows lose only what the rounding of their difference costs.
+void half_squares(Run& run, const Rows& rows, float* half);
 
 // Reports the first non-finite element of a matrix that is used as it is, and its largest magnitude.
 void check_upstream(Run& run, const float* data, int64_t rows, int64_t cols, int argument, ck_cuda_report* report);

@@ -7,6 +7,7 @@
 // An element's arithmetic does not depend on where in the tile it lies: equal rows give equal bits.
 #pragma once
 #include "cuda/device.hpp"
+#include "policies/host_device.hpp"
 
 namespace ck::cuda {
 
@@ -22,8 +23,8 @@ struct Tile {
 
 using Accumulator = float[Tile::kOwn][Tile::kOwn];
 
-constexpr int round_up(int value, int multiple) { return (value + multiple - 1) / multiple * multiple; }
-constexpr int tiles_of(int rows) { return (rows + Tile::kSide - 1) / Tile::kSide; }
+CK_HOST_DEVICE constexpr int round_up(int value, int multiple) { return (value + multiple - 1) / multiple * multiple; }
+CK_HOST_DEVICE constexpr int tiles_of(int rows) { return (rows + Tile::kSide - 1) / Tile::kSide; }
 
 // Row and column, within the tile, of this thread's element [i][j].
 __device__ __forceinline__ int tile_row(int i) { return i / 4 * 32 + int(threadIdx.x) / 8 * 4 + i % 4; }
@@ -79,6 +80,17 @@ __device__ __forceinline__ void multiply(Accumulator& total, float* shared, cons
     }
     __syncthreads();
   }
+}
+
+// Element (0, 0) of such a product, by one thread and to the bit.
+__device__ __forceinline__ float tile_element(const KMajor& a, const KMajor& b, int depth) {
+  float total = 0;
+  for (int k0 = 0; k0 < depth; k0 += Tile::kSlab) {
+    float part = 0;
+    for (int k = k0; k < k0 + Tile::kSlab; ++k) part = multiply_add(a.data[k * a.stride], b.data[k * b.stride], part);
+    total += part;
+  }
+  return total;
 }
 
 }  // namespace ck::cuda

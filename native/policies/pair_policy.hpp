@@ -3,6 +3,7 @@
 //   score(s, i, j)     the exponent of the pair (i, j) in units of s: the term is exp2(k * score), k chosen by the caller
 //   excluded(i, j)     the pair is not a term
 //   meets(row, col)    the tile of kTile x kTile pairs at (row, col) may hold excluded pairs off its diagonal
+//   kCompared          the positive is compared with the largest other score (the accuracy statistic)
 //   kTwoSided          the gradient's coefficient is exp2(k score - l_i) + exp2(k score - l_j); otherwise l_i is one number for
 //                      all rows and the coefficient is the one exponential
 #pragma once
@@ -28,6 +29,7 @@ struct PairLayout {
 
 // NT-Xent: every other row but the positive, which is kept out of the sums and added in double.
 struct NtXentPairs {
+  static constexpr bool kCompared = true;
   static constexpr bool kTwoSided = true;
   PairLayout layout;
 
@@ -44,6 +46,7 @@ struct NtXentPairs {
 
 // Uniformity: -|u_i - u_j|^2 / 2 = s - |u_i|^2 / 2 - |u_j|^2 / 2, which also holds for zero rows.
 struct UniformityPairs {
+  static constexpr bool kCompared = false;
   static constexpr bool kTwoSided = false;
   const float* half_squares;  // [padded rows]
 

@@ -52,6 +52,13 @@ Thread* current;
 namespace {
 
 constexpr size_t kStackBytes = 256 * 1024;
+#ifdef SIMT_TSAN
+// Blocks take turns with this many sets of fibers: to TSan one fiber's blocks are ordered, so only blocks of different sets can be
+// seen to race. Making a fiber takes milliseconds, or every block would have its own.
+constexpr int kFiberSets = 3;
+#else
+constexpr int kFiberSets = 1;
+#endif
 constexpr int kWarp = 32;
 constexpr int kMaxThreads = 1024;
 
@@ -79,17 +86,22 @@ struct Fiber : Thread {
 // Slots are doubled: a lane may publish for its next exchange while others still read the last one.
 struct Warp {
   Words slot[2][kWarp];
-  char tag[2];
   int arrived, ended, size;
+};
+
+// What TSan's orderings hang on. Every block of a launch has its own, or a barrier would order it after the block before.
+struct Tags {
+  char barrier[2], warp[kMaxThreads / kWarp][2];
 };
 
 struct Engine {
   std::mutex lock;
-  Fiber fibers[kMaxThreads];
-  Fiber* threads[kMaxThreads];  // thread of the block -> its fiber
+  Fiber fibers[kFiberSets][kMaxThreads];
+  Fiber* threads;  // the set that the block runs on
   Warp warps[kMaxThreads / kWarp];
   int thread_count, warp_count, arrived, ended;
-  char barrier_tag[2], launch_tag, end_tag;
+  Tags* tags;
+  char launch_tag, end_tag;
   unsigned char* shared;
   void (*body)(const void*);
   const void* closure;
@@ -130,7 +142,7 @@ void release([[maybe_unused]] void* tag) {
   std::fprintf(stderr, "simt: block (%u,%u,%u) thread %u: %s\n", me.block_index.x, me.block_index.y, me.block_index.z, me.thread_index.x,
                why);
   int counts[4] = {};
-  for (int i = 0; i < engine.thread_count; ++i) ++counts[int(engine.threads[i]->state)];
+  for (int i = 0; i < engine.thread_count; ++i) ++counts[int(engine.threads[i].state)];
   std::fprintf(stderr, "simt: of %d threads %d can run, %d wait at a barrier, %d in a warp operation, %d have ended\n", engine.thread_count,
                counts[0], counts[1], counts[2], counts[3]);
   std::abort();
@@ -221,10 +233,9 @@ void restart(Fiber& fiber) {
 #endif
 }
 
-// Threads take their fibers in an order that turns with the block: TSan sees one fiber's accesses as ordered, and this way
-// two blocks that touch the same cell are seen in all but a few of the pairs of threads.
 void start_block(uint3 block_index, dim3 grid, dim3 block, unsigned number) {
   const int count = engine.thread_count;
+  engine.threads = engine.fibers[number % kFiberSets];
   engine.arrived = engine.ended = 0;
   for (int w = 0; w < engine.warp_count; ++w) {
     Warp& warp = engine.warps[w];
@@ -232,8 +243,8 @@ void start_block(uint3 block_index, dim3 grid, dim3 block, unsigned number) {
     warp.size = count - w * kWarp < kWarp ? count - w * kWarp : kWarp;
   }
   for (int i = 0; i < count; ++i) {
-    Fiber& fiber = engine.fibers[(unsigned(i) + 17 * number) % unsigned(count)];
-    engine.threads[i] = &fiber;
+    Fiber& fiber = engine.threads[i];
+    if (!fiber.stack) make_stack(fiber);
     fiber.thread_index = {unsigned(i) % block.x, unsigned(i) / block.x % block.y, unsigned(i) / (block.x * block.y)};
     fiber.block_index = block_index;
     fiber.block_size = block;
@@ -252,7 +263,7 @@ bool run_warp(int w) {
   for (bool again = true; again;) {
     again = false;
     for (int k = 0; k < engine.warps[w].size; ++k) {
-      Fiber& fiber = *engine.threads[kWarp * w + (engine.reverse ? engine.warps[w].size - 1 - k : k)];
+      Fiber& fiber = engine.threads[kWarp * w + (engine.reverse ? engine.warps[w].size - 1 - k : k)];
       if (fiber.state != State::ready) continue;
       enter(fiber);
       again = progress = true;
@@ -267,7 +278,7 @@ void run_block() {
     for (int k = 0; k < engine.warp_count; ++k) progress |= run_warp(engine.reverse ? engine.warp_count - 1 - k : k);
     if (!progress) {
       for (int i = 0; i < engine.thread_count; ++i)
-        if (engine.threads[i]->state != State::done) current = engine.threads[i];
+        if (engine.threads[i].state != State::done) current = &engine.threads[i];
       fail("deadlock: no thread of the block can go on");
     }
   }
@@ -279,12 +290,12 @@ unsigned char* shared_memory() { return engine.shared; }
 
 void sync_block() {
   Fiber& me = self();
-  char* tag = &engine.barrier_tag[me.barriers++ & 1];
+  char* tag = &engine.tags->barrier[me.barriers++ & 1];
   release(tag);
   if (engine.ended) fail("waits at a barrier that ended threads will not reach");
   if (++engine.arrived == engine.thread_count) {
     engine.arrived = 0;
-    for (int i = 0; i < engine.thread_count; ++i) engine.threads[i]->state = State::ready;
+    for (int i = 0; i < engine.thread_count; ++i) engine.threads[i].state = State::ready;
   } else {
     me.state = State::at_barrier;
     leave(false);
@@ -306,7 +317,7 @@ const Words* exchange(Operation operation, const Words& mine) {
   }
   warp.arrived = 0;
   for (int i = 0; i < warp.size; ++i) {
-    Fiber& lane = *engine.threads[kWarp * me.warp + i];
+    Fiber& lane = engine.threads[kWarp * me.warp + i];
     if (lane.operation != operation) fail("lanes of one warp met in different operations");
     lane.state = State::ready;
   }
@@ -314,7 +325,7 @@ const Words* exchange(Operation operation, const Words& mine) {
 }
 
 void sync_warp() {
-  char* tag = &engine.warps[self().warp].tag[self().exchanges & 1];
+  char* tag = &engine.tags->warp[self().warp][self().exchanges & 1];
   release(tag);
   exchange(Operation::sync_warp, Words{});
   acquire(tag);
@@ -337,34 +348,35 @@ void run(dim3 grid, dim3 block, size_t shared_bytes, void (*body)(const void*), 
   engine.warp_count = (engine.thread_count + kWarp - 1) / kWarp;
   engine.body = body;
   engine.closure = closure;
-  for (int i = 0; i < engine.thread_count; ++i)
-    if (!engine.fibers[i].stack) make_stack(engine.fibers[i]);
 #ifdef SIMT_TSAN
   engine.tsan = __tsan_get_current_fiber();
-  constexpr bool kFreshShared = true;  // to TSan, reused shared memory would be a race between blocks
+  constexpr bool kFreshMemory = true;  // to TSan, memory used again would be a race between blocks
 #else
-  constexpr bool kFreshShared = false;
+  constexpr bool kFreshMemory = false;
 #endif
-  std::vector<void*> shared;
+  std::vector<void*> memories;
   unsigned number = 0;
   for (unsigned z = 0; z < grid.z; ++z)
     for (unsigned y = 0; y < grid.y; ++y)
       for (unsigned x = 0; x < grid.x; ++x) {
-        if (shared_bytes && (kFreshShared || shared.empty())) {
-          void* memory = nullptr;
-          if (posix_memalign(&memory, 1024, shared_bytes)) std::abort();
-          shared.push_back(memory);
-          engine.shared = static_cast<unsigned char*>(memory);
+        if (kFreshMemory || memories.empty()) {
+          // Two allocations, so that the end of shared memory is the end of one.
+          for (size_t bytes : {shared_bytes ? shared_bytes : 1, sizeof(Tags)}) {
+            void* memory = nullptr;
+            if (posix_memalign(&memory, 1024, bytes)) std::abort();
+            memories.push_back(memory);
+          }
+          engine.shared = static_cast<unsigned char*>(memories.end()[-2]);
+          engine.tags = static_cast<Tags*>(memories.back());
         }
-        if (shared_bytes) std::memset(engine.shared, 0xFF, shared_bytes);
+        std::memset(engine.shared, 0xFF, shared_bytes);
         release(&engine.launch_tag);
         start_block({x, y, z}, grid, block, number++);
         run_block();
       }
   acquire(&engine.end_tag);
   current = nullptr;
-  engine.shared = nullptr;
-  for (void* memory : shared) std::free(memory);
+  for (void* memory : memories) std::free(memory);
 }
 
 }  // namespace simt

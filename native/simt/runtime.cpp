@@ -46,6 +46,28 @@ struct Call {
   }
 };
 
+struct ErrorText {
+  cudaError_t error;
+  const char* name;
+  const char* text;
+};
+constexpr ErrorText kErrors[] = {
+    {cudaSuccess, "cudaSuccess", "no error"},
+    {cudaErrorInvalidValue, "cudaErrorInvalidValue", "invalid argument"},
+    {cudaErrorMemoryAllocation, "cudaErrorMemoryAllocation", "out of memory"},
+    {cudaErrorInsufficientDriver, "cudaErrorInsufficientDriver", "CUDA driver version is insufficient for CUDA runtime version"},
+    {cudaErrorNoDevice, "cudaErrorNoDevice", "no CUDA-capable device is detected"},
+    {cudaErrorNoKernelImageForDevice, "cudaErrorNoKernelImageForDevice", "no kernel image is available for execution on the device"},
+    {cudaErrorLaunchFailure, "cudaErrorLaunchFailure", "unspecified launch failure"},
+};
+const ErrorText& text_of(cudaError_t error) {
+  for (const ErrorText& known : kErrors) {
+    if (known.error == error) return known;
+  }
+  static constexpr ErrorText kUnknown = {-1, "cudaErrorUnknown", "unknown error"};
+  return kUnknown;
+}
+
 bool on_device(const void* memory, size_t bytes) {
   auto* at = static_cast<unsigned char*>(const_cast<void*>(memory));
   auto next = device.allocations.upper_bound(at);
@@ -131,26 +153,8 @@ cudaError_t cudaGetLastError() {
   return error;
 }
 
-const char* cudaGetErrorString(cudaError_t error) {
-  switch (error) {
-    case cudaSuccess:
-      return "no error";
-    case cudaErrorInvalidValue:
-      return "invalid argument";
-    case cudaErrorMemoryAllocation:
-      return "out of memory";
-    case cudaErrorInsufficientDriver:
-      return "CUDA driver version is insufficient for CUDA runtime version";
-    case cudaErrorNoDevice:
-      return "no CUDA-capable device is detected";
-    case cudaErrorNoKernelImageForDevice:
-      return "no kernel image is available for execution on the device";
-    case cudaErrorLaunchFailure:
-      return "unspecified launch failure";
-    default:
-      return "unknown error";
-  }
-}
+const char* cudaGetErrorName(cudaError_t error) { return simt::text_of(error).name; }
+const char* cudaGetErrorString(cudaError_t error) { return simt::text_of(error).text; }
 
 cudaError_t cudaMalloc(void** pointer, size_t bytes) {
   simt::Call call;
