@@ -69,9 +69,9 @@ labels a digit reads off what it learnt.</p>
 
 <h2>Results</h2>
 ${table(rows)}
-<p class="quiet">Probe: softmax regression on frozen features of the first 10 or 100 training images of every digit; its penalty and scaling
-are chosen by cross-validation on those images. Raw pixels get the best accuracy on the test images among six such probes and the nearest
-neighbour. k-NN: cosine, k = 10, among ${protocol.neighbourImages.toLocaleString('en')} training images. Tested on the first
+<p class="quiet">Probe: softmax regression on frozen features, divided by their length, of the first 10 or 100 training images of every digit;
+its penalty is chosen by cross-validation on those images. Raw pixels get the best accuracy on the test images among six probes (three
+penalties, two scalings) and the nearest neighbour. k-NN: cosine, k = 10, among ${protocol.neighbourImages.toLocaleString('en')} training images. Tested on the first
 ${protocol.testImages.toLocaleString('en')} test images. Alignment (α = 2), uniformity (t = 2) and the mutual-information bound
 (log k − NT-Xent, in nats; it cannot exceed log k = ${h.informationLimit.toFixed(2)}) are those of two views of ${protocol.watchedViews / 2} test images.</p>
 
