@@ -12,7 +12,7 @@ import { availableParallelism } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { type BackendName, backends, cosineSimilarity, ntXent, uniformity } from 'contrastive-kernels';
-import { openCpuBinding } from '../src/native/loader.js';
+import { openAddon } from '../src/native/loader.js';
 import { onnxRunner, openOnnxRuntime } from './alternatives/onnxruntime.js';
 import { plainCosineSimilarity, plainNtXent, plainUniformity } from './alternatives/plain-js.js';
 import { openTfjsWasm, tfjsRunner } from './alternatives/tfjs-wasm.js';
@@ -75,7 +75,7 @@ function plainRunner({ kernel, rows, cols }: BenchCase, data: Float32Array): () 
 }
 
 async function main() {
-  const binding = openCpuBinding().binding;
+  const binding = openAddon('cpu').binding;
   const peak: Record<string, number> = {};
   const threadCounts = [...new Set([1, allThreads])];
   if (binding !== null) for (const threads of threadCounts) peak[threads] = binding.measurePeak(threads);

@@ -8,5 +8,6 @@ export default defineConfig({
   dts: false,
   platform: 'node',
   target: 'node20',
+  shims: true,
   external: [/^@tensorflow\//, 'tinybench', 'contrastive-kernels', 'onnxruntime-node', 'node-gyp-build'],
 });

@@ -6,16 +6,13 @@
 // FLOP floor in units of rows^2 x cols: NT-Xent forward 1, forward and backward 4; uniformity 1 and 3; the stored cosine matrix 1
 // (half of it is mirrored), its backward 4 with two matrices.
 #include <algorithm>
-#include <atomic>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <ctime>
 #include <random>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "contrastive_kernels.h"
@@ -23,50 +20,6 @@
 namespace {
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
-
-// 24 independent chains of multiply-adds of V; returns floating-point operations per call.
-template <class V>
-inline __attribute__((always_inline)) double fma_chains(int64_t turns, float* out) {
-  V c[12];
-  for (int i = 0; i < 12; ++i) c[i] = V{} + 1.0f + 0.01f * i;
-  const V a = V{} + 0.999f, b = V{} + 0.001f;
-  for (int64_t turn = 0; turn < turns; ++turn)
-#pragma GCC unroll 12
-    for (int i = 0; i < 12; ++i) c[i] = c[i] * a + b;
-  for (int i = 1; i < 12; ++i) c[0] += c[i];
-  *out = c[0][0];
-  return turns * 12.0 * 2.0 * (sizeof(V) / sizeof(float));
-}
-
-typedef float Float4 __attribute__((vector_size(16)));
-typedef float Float8 __attribute__((vector_size(32)));
-typedef float Float16 __attribute__((vector_size(64)));
-
-double chains_portable(int64_t turns, float* out) { return fma_chains<Float4>(turns, out); }
-#if defined(__x86_64__)
-__attribute__((target("avx2,fma"))) double chains_avx2(int64_t turns, float* out) { return fma_chains<Float8>(turns, out); }
-__attribute__((target("avx512f,fma"))) double chains_avx512(int64_t turns, float* out) { return fma_chains<Float16>(turns, out); }
-#endif
-
-// Best of many short runs on all threads at once, GFLOP/s of all.
-double measure_peak(double (*chains)(int64_t, float*), int threads) {
-  std::vector<std::thread> team;
-  std::vector<double> rates(threads);
-  for (int t = 0; t < threads; ++t)
-    team.emplace_back([&rates, chains, t] {
-      float sink;
-      chains(1 << 16, &sink);
-      for (int repeat = 0; repeat < 60; ++repeat) {
-        const double start = now();
-        const double operations = chains(1 << 17, &sink);
-        rates[t] = std::max(rates[t], operations / (now() - start));
-      }
-    });
-  for (std::thread& thread : team) thread.join();
-  double sum = 0;
-  for (double rate : rates) sum += rate;
-  return sum / 1e9;
-}
 
 // Processor time of the whole process: on a machine that others use, too, the least of it says what a quiet one would take.
 double processor_time() {
@@ -103,19 +56,14 @@ int main(int count, char** arguments) {
   const std::string filter = count > 3 ? arguments[3] : "";
   char description[200];
   ck_describe(description, sizeof description);
-  double (*chains)(int64_t, float*) = chains_portable;
-#if defined(__x86_64__)
-  if (std::strstr(description, "avx512") != nullptr) chains = chains_avx512;
-  if (std::strstr(description, "avx2") != nullptr) chains = chains_avx2;
-#endif
-  double peak = measure_peak(chains, threads);
+  double peak = ck_measure_peak(threads) / 1e9;
   std::printf("%s on %d threads: peak %.1f GFLOP/s\n", description, threads, peak);
   std::printf("%-34s %10s %10s %8s %8s %8s\n", "kernel", "min ms", "median ms", "% peak", "median %", "% of cpu");
 
   const auto row = [&](const std::string& name, double floor, auto&& run) {
     if (name.find(filter) == std::string::npos) return;
     const Timing t = measure(seconds, run);
-    peak = std::max(peak, measure_peak(chains, threads));  // the best the machine showed so far
+    peak = std::max(peak, ck_measure_peak(threads) / 1e9);  // the best the machine showed so far
     std::printf("%-34s %10.3f %10.3f %8.1f %8.1f %8.1f\n", name.c_str(), t.least * 1e3, t.median * 1e3, floor / t.least / peak / 1e7,
                 floor / t.median / peak / 1e7, floor / t.least_processor / (peak / threads) / 1e7);
     std::fflush(stdout);

@@ -1,6 +1,7 @@
 // The Node addon: marshals between JavaScript and the C ABI, and computes nothing. The same sources are linked with the CPU
 // library, with the CUDA library and with its emulation. JavaScript sees (src/native/binding.ts): for every row of kKernels a
-// function <name> and its twin <name>Async, describe() and workspaceBytes().
+// function <name> and its twin <name>Async, describe(), workspaceBytes() and
+// measurePeak().
 //
 // It keeps no state, neither per process nor per environment: whatever a call needs lives in the call, so that any number of
 // worker threads may load it and end in the middle of a call.
@@ -64,6 +65,12 @@ Napi::Value workspace_bytes(const Napi::CallbackInfo& info) {
   throw Napi::RangeError::New(info.Env(), "native addon: no kernel is called '" + name + "'");
 }
 
+// measurePeak(threads): FLOP/s, 0 where not known.
+Napi::Value measure_peak(const Napi::CallbackInfo& info) {
+  require_count(info, 1);
+  return Napi::Number::New(info.Env(), ck_measure_peak(info[0].As<Napi::Number>().Int32Value()));
+}
+
 Napi::Object init(Napi::Env env, Napi::Object exports) {
   for (const Kernel& kernel : kKernels) {
     void* row = const_cast<Kernel*>(&kernel);
@@ -73,6 +80,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   }
   exports.Set("describe", Napi::Function::New<describe>(env, "describe"));
   exports.Set("workspaceBytes", Napi::Function::New<workspace_bytes>(env, "workspaceBytes"));
+  exports.Set("measurePeak", Napi::Function::New<measure_peak>(env, "measurePeak"));
   return exports;
 }
 

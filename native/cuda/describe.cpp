@@ -74,6 +74,8 @@ void unavailable_reason(char* reason, size_t size) {
 
 int32_t ck_default_threads(void) { return 1; }
 
+double ck_measure_peak(int32_t) { return 0.0; }
+
 size_t ck_describe(char* buffer, size_t size) {
   using namespace ck::cuda;
   cudaDeviceProp device = {};

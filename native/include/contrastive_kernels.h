@@ -111,6 +111,12 @@ int64_t ck_workspace_bytes(int32_t kernel, int64_t rows_x, int64_t rows_y, int64
 int32_t ck_default_threads(void);
 
 /*
+ * FLOP/s of multiply-adds in registers that `threads` threads reach with the instruction set in use, measured now (tens of
+ * milliseconds): what shares of peak are taken of. 0 where it is not known (CUDA).
+ */
+double ck_measure_peak(int32_t threads);
+
+/*
  * Writes what this library is and whether it can run here as one JSON object, NUL-terminated, cut to size:
  * { "available": true, "instructionSet": "avx512", "threads": 2 }, { "available": true, "device": "...", "computeCapability": "9.0",
  *   "memoryBytes": 1, "driverVersion": "13.0", "runtimeVersion": "13.0" } or { "available": false, "reason": "..." }.

@@ -44,6 +44,8 @@ export type NativeBinding = { readonly [K in KernelName]: KernelFunction<NativeR
     threads: number,
     precision: number,
   ): number;
+  /** FLOP/s of multiply-adds that this many threads reach, measured now; 0 where not known. For benchmarks. */
+  measurePeak(threads: number): number;
 };
 
 /** The names of a kernel's inputs, parameters and outputs in the order of the binding. */

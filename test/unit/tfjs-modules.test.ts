@@ -1,13 +1,12 @@
 /** TensorFlow.js and the built adapter must share one engine, whichever way either is loaded: two would not see each other's tensors. */
 import { spawnSync } from 'node:child_process';
-import { dirname } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 import { expect, it } from 'vitest';
 
 /** Loading TensorFlow.js takes seconds on a busy machine. */
 const TIMEOUT = 60_000;
 
-const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
+const root = join(__dirname, '..', '..');
 
 const USE = `
   const z = tf.tensor2d([1, 2, 3, 4, 5, 7, 2, 1], [4, 2]);
