@@ -102,7 +102,7 @@ ${digitKey()}
 
 <h2>The method, seen on a circle</h2>
 <p>A second, small model has only two outputs, so all its features lie on a circle. The loss pulls the two views of an image together
-(alignment) and pushes different images apart (uniformity): the features spread evenly over the circle, and like digits end up side by side,
+(alignment) and pushes different images apart (uniformity): the features spread over the circle, and like digits end up side by side,
 because random views of like digits look alike. The band outside is the density of the features; a numbered disc is the mean of a digit's
 features, near the rim where the digit keeps together.</p>
 ${digitKey()}
