@@ -20,7 +20,8 @@ constexpr int CHAINS = 12;
 template <class V>
 inline __attribute__((always_inline)) double multiply_add(int64_t turns, float* out) {
   V c[CHAINS];
-  for (int i = 0; i < CHAINS; ++i) c[i] = V{} + 1.0f + 0.01f * i;
+  // From no fixed point of the recurrence: a compiler finds that such a chain does not change, and drops it.
+  for (int i = 0; i < CHAINS; ++i) c[i] = V{} + 2.0f + 0.01f * i;
   const V a = V{} + 0.999f, b = V{} + 0.001f;
   for (int64_t turn = 0; turn < turns; ++turn)
 #pragma GCC unroll 12
