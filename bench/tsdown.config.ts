@@ -1,13 +1,14 @@
 /** Bundles the benchmarks (TypeScript) into build-bench; everything from npm, and the package itself, stays outside. */
+import { join } from 'node:path';
 import { defineConfig } from 'tsdown';
 
 export default defineConfig({
-  entry: ['bench/run.ts'],
+  entry: [join(__dirname, 'run.ts')],
   format: 'esm',
-  outDir: 'build-bench',
+  outDir: join(__dirname, '..', 'build-bench'),
   dts: false,
   platform: 'node',
   target: 'node20',
   shims: true,
-  external: [/^@tensorflow\//, 'tinybench', 'contrastive-kernels', 'onnxruntime-node', 'node-gyp-build'],
+  deps: { neverBundle: [/^@tensorflow\//, 'tinybench', 'contrastive-kernels', 'onnxruntime-node', 'node-gyp-build'] },
 });
