@@ -113,7 +113,7 @@ Packed::Packed(Arena& arena, const ck_matrix& m, int32_t width, bool want_left, 
   right = want_right ? arena.take<float>(right_floats(layout)) : nullptr;
   norms = arena.take<double>(layout.padded_rows);
   column_sums = want_column_sums ? arena.take<double>(jobs * m.cols) : nullptr;
-  bad_rows = arena.take<int64_t>(jobs);
+  totals = arena.take<PackTotals>(jobs);
 }
 
 void fail_non_finite(const float* data, int64_t cols, int64_t row, int32_t argument) {
@@ -122,36 +122,33 @@ void fail_non_finite(const float* data, int64_t cols, int64_t row, int32_t argum
   throw Failure{CK_NON_FINITE, argument, row, column, ""};
 }
 
-void pack(Call& call, int threads, Packed& packed, double scale, int32_t argument) {
-  const int64_t jobs = job_count(packed.layout.padded_rows, PACK_ROWS);
-  call.each(threads, jobs, [&](int64_t index, int) {
-    PackJob job = {};
-    job.data = packed.matrix.data;
-    job.layout = &packed.layout;
-    job.first = index * PACK_ROWS;
-    job.last = job.first + PACK_ROWS;
-    job.scale = scale;
-    job.normalize = call.options().normalize;
-    job.left = packed.left;
-    job.right = packed.right;
-    job.norms = packed.norms;
-    job.column_sum = packed.column_sums == nullptr ? nullptr : packed.column_sums + index * packed.layout.cols;
-    call.kernels().pack(&job);
-    packed.bad_rows[index] = job.bad_row;
-  });
-  for (int64_t index = 0; index < jobs; ++index)
-    if (packed.bad_rows[index] >= 0) fail_non_finite(packed.matrix.data, packed.matrix.cols, packed.bad_rows[index], argument);
+void pack_job(const Call& call, Packed& packed, double scale, float* sums, int64_t index) {
+  PackJob job = {};
+  job.data = packed.matrix.data;
+  job.layout = &packed.layout;
+  job.first = index * PACK_ROWS;
+  job.last = job.first + PACK_ROWS;
+  job.scale = scale;
+  job.normalize = call.options().normalize;
+  job.left = packed.left;
+  job.right = packed.right;
+  job.norms = packed.norms;
+  job.sums = sums;
+  job.column_sum = packed.column_sums == nullptr ? nullptr : packed.column_sums + index * packed.layout.cols;
+  call.kernels().pack(&job);
+  packed.totals[index] = job.totals;
+}
+
+void finish_packing(Packed& packed, int32_t argument) {
   packed.smallest_norm = INFINITY;
   packed.largest_norm = 0.0;
   packed.zero_rows = 0;
-  for (int64_t row = 0; row < packed.layout.rows; ++row) {
-    const double norm = packed.norms[row];
-    if (norm == 0.0) {
-      ++packed.zero_rows;
-      continue;
-    }
-    if (norm < packed.smallest_norm) packed.smallest_norm = norm;
-    if (norm > packed.largest_norm) packed.largest_norm = norm;
+  for (int64_t index = 0; index < job_count(packed.layout.padded_rows, PACK_ROWS); ++index) {
+    const PackTotals& totals = packed.totals[index];
+    if (totals.bad_row >= 0) fail_non_finite(packed.matrix.data, packed.matrix.cols, totals.bad_row, argument);
+    packed.zero_rows += totals.zero_rows;
+    if (totals.smallest_norm < packed.smallest_norm) packed.smallest_norm = totals.smallest_norm;
+    if (totals.largest_norm > packed.largest_norm) packed.largest_norm = totals.largest_norm;
   }
 }
 

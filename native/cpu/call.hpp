@@ -109,15 +109,30 @@ struct Packed {
   float* right;
   double* norms;        // [padded_rows]
   double* column_sums;  // [packing jobs][cols]
-  int64_t* bad_rows;    // [packing jobs]
+  PackTotals* totals;   // [packing jobs]
 
   double smallest_norm = 0.0;  // of the rows that are not zero; infinite when there is none
   double largest_norm = 0.0;
   int64_t zero_rows = 0;
 };
 
-// Packs u * scale; throws CK_NON_FINITE with the first element of the argument that is not finite.
-void pack(Call& call, int threads, Packed& packed, double scale, int32_t argument);
+// Packs rows [index * PACK_ROWS, ...) of u * scale, and clears them in `sums` (laid out like the left operand) if it is not NULL.
+void pack_job(const Call& call, Packed& packed, double scale, float* sums, int64_t index);
+// Gathers what the jobs found; throws CK_NON_FINITE with the first element of the argument that is not finite.
+void finish_packing(Packed& packed, int32_t argument);
+
+// The whole of packing in one parallel region; prepare(first, last) is called for the padded rows of every job.
+template <class Prepare>
+void pack(Call& call, int threads, Packed& packed, double scale, float* sums, int32_t argument, Prepare&& prepare) {
+  call.each(threads, job_count(packed.layout.padded_rows, PACK_ROWS), [&](int64_t index, int) {
+    pack_job(call, packed, scale, sums, index);
+    prepare(index * PACK_ROWS, (index + 1) * PACK_ROWS);
+  });
+  finish_packing(packed, argument);
+}
+inline void pack(Call& call, int threads, Packed& packed, double scale, float* sums, int32_t argument) {
+  pack(call, threads, packed, scale, sums, argument, [](int64_t, int64_t) {});
+}
 
 [[noreturn]] void fail_non_finite(const float* data, int64_t cols, int64_t row, int32_t argument);
 

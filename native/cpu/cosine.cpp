@@ -71,8 +71,8 @@ void cosine_similarity(const ck_matrix& x, const ck_matrix* y, const ck_options&
   Workspace workspace(cosine_similarity_bytes(x.rows, y == nullptr ? -1 : y->rows, x.cols, options));
   Arena arena(workspace.data());
   StoreBuffers b(arena, x, y, call, threads);
-  pack(call, threads, b.x, 1.0, 0);
-  if (y != nullptr) pack(call, threads, b.y, 1.0, 1);
+  pack(call, threads, b.x, 1.0, nullptr, 0);
+  if (y != nullptr) pack(call, threads, b.y, 1.0, nullptr, 1);
   const Packed& other = y == nullptr ? b.x : b.y;
   if (!call.normalize() && !(b.x.largest_norm * other.largest_norm < LARGEST_FLOAT))
     throw Failure{CK_OUT_OF_RANGE, 0, -1, -1, "products of rows may not fit float32"};
@@ -107,8 +107,8 @@ void cosine_similarity_backward(const ck_matrix& x, const ck_matrix& y, const ck
   Workspace workspace(cosine_similarity_backward_bytes(x.rows, y.rows, x.cols, options));
   Arena arena(workspace.data());
   BackwardBuffers b(arena, x, y, call, threads);
-  pack(call, threads, b.x, 1.0, 0);
-  pack(call, threads, b.y, 1.0, 1);
+  pack(call, threads, b.x, 1.0, nullptr, 0);
+  pack(call, threads, b.y, 1.0, nullptr, 1);
   Schedule schedule(x.rows, y.rows, b.block, b.jobs, b.turns);
   ApplyPass pass = {};
   pass.x_layout = &b.x.layout;

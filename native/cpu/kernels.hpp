@@ -23,6 +23,14 @@ struct Layout {
   int32_t width = 0;
 };
 
+// What packing found in some rows.
+struct PackTotals {
+  int64_t bad_row;  // first row that is not finite, -1 if none
+  int64_t zero_rows;
+  double smallest_norm;  // of the rows that are not zero, infinite if there is none
+  double largest_norm;
+};
+
 struct PackJob {
   const float* data;
   const Layout* layout;
@@ -33,8 +41,9 @@ struct PackJob {
   float* left;
   float* right;        // NULL: not wanted
   double* norms;       // [padded_rows]: |x|
+  float* sums;         // NULL, or laid out like left: cleared
   double* column_sum;  // NULL, or [cols]: sum over these rows of u, unscaled
-  int64_t bad_row;     // out: first row that is not finite, -1 if none
+  PackTotals totals;   // out
 };
 
 // A pair of blocks: rows [row_first, row_last) of the first matrix against rows [col_first, col_last) of the second.
@@ -105,16 +114,16 @@ struct ApplyPass {
   int32_t block;
 };
 
-// Gradient rows out of accumulated sums: g = sums * sums_scale + positive_weight_i * u_partner - self_weight_i * u_i,
+// Gradient rows out of accumulated sums: g = sums * sums_scale - (probability_i + probability_p) * u_p - self_weight_i * u_i,
 // projected on the tangent space when normalised, times scale / |x_i|.
 struct FinishJob {
   const float* data;
   const Layout* layout;
   const float* sums;
   const double* norms;
-  const int32_t* partner;         // NULL: no positive
-  const double* positive_weight;  // with partner
-  const double* self_weight;      // NULL, or per row
+  const int32_t* partner;     // NULL: no positive
+  const double* probability;  // with partner
+  const double* self_weight;  // NULL, or per row
   double sums_scale;
   double scale;
   int32_t normalize;
@@ -157,6 +166,23 @@ struct NormJob {
   int64_t bad_row;  // out: first row that is not finite, -1 if none
 };
 
+// The losses of rows [first, last) out of their sums: policies/row_loss.hpp on vectors.
+struct RowLossJob {
+  int64_t first, last;
+  const double* row_sums;  // sum over the negatives of 2^(y - shift)
+  const float* own_shift;  // NULL, or per row: the shift of a repaired row, huge for the others
+  double shift;
+  const double* positive;  // s_ip
+  double temperature;
+  double* loss;
+  double* log_sum_exp;
+  double* probability;         // q_i
+  float* weights;              // q_i / row_sums_i
+  double loss_sum;             // out
+  double positive_sum;         // out: of s_ip
+  double largest_probability;  // out
+};
+
 struct KernelTable {
   const char* name;
   int32_t width;
@@ -169,6 +195,7 @@ struct KernelTable {
   float (*uniformity_peak)(const UniformityPass& pass, const BlockPair& pair, const Scratch& scratch);
   void (*cosine_store)(const CosinePass& pass, const BlockPair& pair, const Scratch& scratch);
   float (*cosine_apply)(const ApplyPass& pass, const BlockPair& pair, const Scratch& scratch);
+  void (*row_losses)(RowLossJob* job);
   void (*finish)(FinishJob* job);
   void (*norms)(NormJob* job);
   void (*alignment)(AlignmentJob* job);

@@ -10,7 +10,6 @@
 #include "cpu/call.hpp"
 #include "cpu/losses.hpp"
 #include "policies/pair_policy.hpp"
-#include "policies/row_loss.hpp"
 
 namespace ck {
 namespace {
@@ -22,6 +21,12 @@ int64_t block_size(int64_t rows) { return rows <= 1024 ? BLOCK_SMALL : BLOCK_LAR
 // All weights are below 2^-SMALL_WEIGHT: they are scaled up by a power of two, so that gradients near the smallest float32
 // numbers keep their digits in the sums.
 constexpr int SMALL_WEIGHT = 30;
+
+// Totals over the rows of one job.
+struct RowTotals {
+  double loss, positive, largest_probability;
+  int64_t hits;
+};
 
 struct Buffers {
   Buffers(Arena& arena, const ck_matrix& z, bool gradients, const Call& call, int threads)
@@ -40,19 +45,13 @@ struct Buffers {
     positive_peaks = arena.take<float>(rows);
     loss = arena.take<double>(rows);
     log_sum_exp = arena.take<double>(rows);
-    negative_probability = arena.take<double>(rows);
+    probability = arena.take<double>(rows);
     weights = arena.take<float>(rows);
     repair_weights = arena.take<float>(rows);
     own_shift = arena.take<float>(rows);
     active = arena.take<uint8_t>(rows / GROUP);
     partial = arena.take<RowTotals>(job_count(z.rows, ROWS_PER_JOB));
   }
-
-  // Totals over the rows of one job.
-  struct RowTotals {
-    double loss, positive, largest_probability;
-    int64_t hits;
-  };
 
   Packed packed;
   ScratchSet scratch;
@@ -68,9 +67,9 @@ struct Buffers {
   float* positive_peaks;
   double* loss;
   double* log_sum_exp;
-  double* negative_probability;  // q_i, then q_i + q_p
-  float* weights;                // q_i / N_i
-  float* repair_weights;         // the same, of repaired rows
+  double* probability;    // q_i, of the negatives together
+  float* weights;         // q_i / N_i
+  float* repair_weights;  // the same, of repaired rows
   float* own_shift;
   uint8_t* active;
   RowTotals* partial;
@@ -112,14 +111,22 @@ class NtXent {
   void run(int32_t pairs, float* per_row, float* row_log_sum_exp, float* gradient, ck_result& result) {
     const double temperature = call_.options().temperature;
     const double scale = std::sqrt(LOG2_E / temperature);
-    pack(call_, threads_, b_.packed, scale, 0);
+    const PairLayout layout = {static_cast<int>(rows_), pairs == CK_PAIRS_INTERLEAVED ? PairLayout::kInterleaved : PairLayout::kHalves};
+    pack(call_, threads_, b_.packed, scale, gradient != nullptr ? b_.sums : nullptr, 0, [&](int64_t first, int64_t last) {
+      for (int64_t i = first; i < last; ++i) {
+        b_.partner[i] = i < rows_ ? layout.positive(static_cast<int>(i)) : -1;
+        b_.row_sums[i] = 0.0;
+        b_.row_peaks[i] = -3e38f;
+        b_.weights[i] = 0.0f;
+      }
+    });
     const double largest = call_.normalize() ? 1.0 : b_.packed.largest_norm * b_.packed.largest_norm;
     const double bound = largest * LOG2_E / temperature;  // of |y|
     if (!(bound <= LARGEST_BOUND))
       throw Failure{CK_OUT_OF_RANGE, 0, -1, -1, "products of rows divided by the temperature do not fit float32"};
     shift_ = static_cast<float>(bound <= SMALL_BOUND ? bound : bound - SHIFT_HEADROOM);
     may_underflow_ = 2.0 * bound > SHIFT_HEADROOM - ROW_SUM_FLOOR;
-    forward(pairs);
+    forward();
     if (may_underflow_) repair_sums();
     rows();
     if (gradient != nullptr) backward();
@@ -142,14 +149,8 @@ class NtXent {
     return pass;
   }
 
-  void forward(int32_t pairs) {
-    const PairLayout layout = {static_cast<int>(rows_), pairs == CK_PAIRS_INTERLEAVED ? PairLayout::kInterleaved : PairLayout::kHalves};
+  void forward() {
     const bool peaks = may_underflow_ || call_.options().stats != 0;
-    for (int64_t i = 0; i < b_.packed.layout.padded_rows; ++i) {
-      b_.partner[i] = i < rows_ ? layout.positive(static_cast<int>(i)) : -1;
-      b_.row_sums[i] = 0.0;
-      b_.row_peaks[i] = -3e38f;
-    }
     NtXentPass forward = pass();
     if (peaks) {
       forward.row_peaks = b_.row_peaks;
@@ -200,25 +201,26 @@ class NtXent {
 
   void rows() {
     const int64_t jobs = job_count(rows_, ROWS_PER_JOB);
-    const double temperature = call_.options().temperature;
-    call_.each(threads_, jobs, [&](int64_t job, int) {
-      Buffers::RowTotals totals = {};
-      const int64_t last = std::min(rows_, (job + 1) * ROWS_PER_JOB);
-      for (int64_t i = job * ROWS_PER_JOB; i < last; ++i) {
-        const double shift = repaired(i) ? b_.own_shift[i] : shift_;
-        const RowLoss row = row_loss(std::log(b_.row_sums[i]) + LN_2 * shift, b_.positive[i] / temperature);
-        b_.loss[i] = row.loss;
-        b_.log_sum_exp[i] = row.log_sum_exp;
-        b_.negative_probability[i] = row.q;
-        totals.loss += row.loss;
-        totals.positive += b_.positive[i];
-        if (row.q > totals.largest_probability) totals.largest_probability = row.q;
-        if (call_.options().stats && b_.positive_peaks[i] > b_.row_peaks[i]) ++totals.hits;
-      }
-      b_.partial[job] = totals;
+    call_.each(threads_, jobs, [&](int64_t index, int) {
+      RowLossJob job = {};
+      job.first = index * ROWS_PER_JOB;
+      job.last = std::min(rows_, job.first + ROWS_PER_JOB);
+      job.row_sums = b_.row_sums;
+      job.own_shift = repairs_ ? b_.own_shift : nullptr;
+      job.shift = shift_;
+      job.positive = b_.positive;
+      job.temperature = call_.options().temperature;
+      job.loss = b_.loss;
+      job.log_sum_exp = b_.log_sum_exp;
+      job.probability = b_.probability;
+      job.weights = b_.weights;
+      call_.kernels().row_losses(&job);
+      int64_t hits = 0;
+      for (int64_t i = job.first; call_.options().stats && i < job.last; ++i) hits += b_.positive_peaks[i] > b_.row_peaks[i];
+      b_.partial[index] = {job.loss_sum, job.positive_sum, job.largest_probability, hits};
     });
     for (int64_t job = 0; job < jobs; ++job) {
-      const Buffers::RowTotals& totals = b_.partial[job];
+      const RowTotals& totals = b_.partial[job];
       totals_.loss += totals.loss;
       totals_.positive += totals.positive;
       totals_.hits += totals.hits;
@@ -226,24 +228,24 @@ class NtXent {
     }
   }
 
-  void backward() {
-    const int exponent = totals_.largest_probability > 0.0 ? std::ilogb(totals_.largest_probability) : 0;
-    power_ = exponent < -SMALL_WEIGHT ? -exponent : 0;
+  // Weights of the main and of the repair pass, when those that row_losses() left do not do: rows were repaired, or every row is so
+  // confident that its weight needs a power of two to be a float32 number.
+  void weigh_again() {
     const int64_t padded = b_.packed.layout.padded_rows;
     call_.each(threads_, job_count(padded, ROWS_PER_JOB), [&](int64_t job, int) {
       const int64_t last = std::min(padded, (job + 1) * ROWS_PER_JOB);
       for (int64_t i = job * ROWS_PER_JOB; i < last; ++i) {
-        b_.weights[i] = b_.repair_weights[i] = 0.0f;
-        if (i >= rows_) continue;
-        const float weight = static_cast<float>(std::ldexp(b_.negative_probability[i], power_) / b_.row_sums[i]);
-        (repaired(i) ? b_.repair_weights : b_.weights)[i] = weight;
+        const float weight = i < rows_ ? static_cast<float>(std::ldexp(b_.probability[i], power_) / b_.row_sums[i]) : 0.0f;
+        b_.weights[i] = repaired(i) ? 0.0f : weight;
+        b_.repair_weights[i] = repaired(i) ? weight : 0.0f;
       }
     });
-    const int64_t sums = left_floats(b_.packed.layout);
-    const int64_t clear = int64_t{1} << 16;
-    call_.each(threads_, job_count(sums, clear), [&](int64_t job, int) {
-      std::memset(b_.sums + job * clear, 0, sizeof(float) * static_cast<size_t>(std::min(clear, sums - job * clear)));
-    });
+  }
+
+  void backward() {
+    const int exponent = totals_.largest_probability > 0.0 ? std::ilogb(totals_.largest_probability) : 0;
+    power_ = exponent < -SMALL_WEIGHT ? -exponent : 0;
+    if (repairs_ || power_ != 0) weigh_again();
     NtXentPass backward = pass();
     backward.weights = b_.weights;
     call_.pairs(threads_, schedule_,
@@ -258,16 +260,13 @@ class NtXent {
   void write(float* per_row, float* row_log_sum_exp, float* gradient, double scale, double largest, ck_result& result) {
     const ck_options& options = call_.options();
     if (gradient != nullptr) {
-      // The positive's coefficient is -(q_i + q_p): both rows of a pair are sums of it.
-      double* weight = b_.row_sums;
-      for (int64_t i = 0; i < rows_; ++i) weight[i] = b_.negative_probability[i] + b_.negative_probability[b_.partner[i]];
       FinishJob job = {};
       job.data = z_.data;
       job.layout = &b_.packed.layout;
       job.sums = b_.sums;
       job.norms = b_.packed.norms;
       job.partner = b_.partner;
-      job.positive_weight = weight;
+      job.probability = b_.probability;
       job.sums_scale = std::ldexp(1.0 / scale, -power_);
       job.scale = options.weight / options.temperature;
       job.normalize = options.normalize;
@@ -317,7 +316,7 @@ class NtXent {
   bool may_underflow_ = false;
   bool repairs_ = false;
   int power_ = 0;
-  Buffers::RowTotals totals_ = {};
+  RowTotals totals_ = {};
 };
 
 }  // namespace

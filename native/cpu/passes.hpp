@@ -11,6 +11,24 @@ CK_INLINE void fill(float* p, int64_t count, float value) {
   for (int64_t i = 0; i < count; ++i) p[i] = value;
 }
 
+// result[r] = the lanes of rows[r][LANES] combined, for the rows of `groups` groups and on to whole vectors: a square of lanes is
+// transposed, so that LANES rows are folded at once.
+template <class Combine>
+CK_INLINE void fold(const float* rows, int groups, float* result, Combine&& combine) {
+  static_assert(BLOCK_LARGE % LANES == 0, "folding runs over whole vectors of rows");
+  for (int r = 0; r < groups * GROUP; r += LANES) {
+    Floats square[LANES];
+#pragma GCC unroll 16
+    for (int i = 0; i < LANES; ++i) square[i] = load(rows + (r + i) * LANES);
+    transpose(square);
+#pragma GCC unroll 4
+    for (int step = LANES / 2; step > 0; step /= 2)
+#pragma GCC unroll 8
+      for (int i = 0; i < step; ++i) square[i] = combine(square[i], square[i + step]);
+    store(result + r, square[0]);
+  }
+}
+
 // Sums e over rows and columns of a block: per row one vector of partial sums in memory, per column two registers.
 struct LaneSums {
   float* rows;  // [rows][LANES]
@@ -36,9 +54,12 @@ struct LaneSums {
   }
   // Adds the sums of the block to per-row totals in double.
   void flush_rows(const Block& block, double* totals) const {
+    alignas(64) float sums[BLOCK_LARGE];
+    fold(rows, block.count, sums, [](Floats a, Floats b) CK_LAMBDA_INLINE { return add(a, b); });
     for (int g = 0; g < block.count; ++g) {
       const int64_t first = block.row_first + block.groups[g] * GROUP;
-      for (int i = 0; i < GROUP && first + i < block.row_last; ++i) totals[first + i] += sum_lanes(load(rows + (g * GROUP + i) * LANES));
+      const int64_t count = smaller(GROUP, block.row_last - first);
+      for (int64_t i = 0; i < count; ++i) totals[first + i] += sums[g * GROUP + i];
     }
   }
   void flush_cols(const Block& block, double* totals) const {
@@ -70,12 +91,13 @@ struct LanePeaks {
     store(cols + c + LANES, c1);
   }
   void flush(const Block& block, float* peaks) const {
+    alignas(64) float largest[BLOCK_LARGE];
+    fold(rows, block.count, largest, [](Floats a, Floats b) CK_LAMBDA_INLINE { return maximum(a, b); });
     for (int g = 0; g < block.count; ++g) {
       const int64_t first = block.row_first + block.groups[g] * GROUP;
-      for (int i = 0; i < GROUP && first + i < block.row_last; ++i) {
-        const float peak = max_lanes(load(rows + (g * GROUP + i) * LANES));
-        if (peak > peaks[first + i]) peaks[first + i] = peak;
-      }
+      const int64_t count = smaller(GROUP, block.row_last - first);
+      for (int64_t i = 0; i < count; ++i)
+        if (largest[g * GROUP + i] > peaks[first + i]) peaks[first + i] = largest[g * GROUP + i];
     }
     for (int64_t c = block.col_first; c < block.col_last; ++c)
       if (cols[c - block.col_first] > peaks[c]) peaks[c] = cols[c - block.col_first];

@@ -49,13 +49,23 @@ CK_INLINE void add_scaled_row(const float* x, double factor, int64_t cols, doubl
 // NR rows of the left layout, transposed into one panel of the right layout.
 CK_INLINE void pack_right(const Layout& layout, const float* left, int64_t first, float* right) {
   float* panel = right + first / NR * layout.panel_stride;
-  for (int64_t chunk = 0; chunk < layout.chunks; ++chunk) {
-    const int64_t count = layout.cols - chunk * NR < NR ? layout.cols - chunk * NR : NR;
-    for (int r = 0; r < NR; ++r) {
-      const int64_t row = first + r;
-      const float* in = left + row / GROUP * layout.group_stride + chunk * GROUP * NR + row % GROUP * NR;
-      float* out = panel + chunk * NR * NR + r;
-      for (int64_t k = 0; k < count; ++k) out[k * NR] = in[k];
+  const float* rows[NR];
+  for (int r = 0; r < NR; ++r) rows[r] = left + (first + r) / GROUP * layout.group_stride + (first + r) % GROUP * NR;
+  for (int64_t k = 0; k < layout.cols; k += LANES) {
+    const int64_t in = k / NR * GROUP * NR + k % NR;
+    const int64_t count = layout.cols - k < LANES ? layout.cols - k : LANES;
+    for (int half = 0; half < NR; half += LANES) {
+      Floats square[LANES];
+#pragma GCC unroll 16
+      for (int r = 0; r < LANES; ++r) square[r] = load(rows[half + r] + in);
+      transpose(square);
+      float* out = panel + k * NR + half;
+      if (count == LANES) {
+#pragma GCC unroll 16
+        for (int r = 0; r < LANES; ++r) store(out + r * NR, square[r]);
+      } else {
+        for (int r = 0; r < count; ++r) store(out + r * NR, square[r]);
+      }
     }
   }
 }
@@ -63,7 +73,14 @@ CK_INLINE void pack_right(const Layout& layout, const float* left, int64_t first
 void pack(PackJob* job) {
   const Layout& layout = *job->layout;
   const int64_t cols = layout.cols;
-  job->bad_row = -1;
+  job->totals = {-1, 0, __builtin_inf(), 0.0};
+  if (job->sums != nullptr) {
+    float* sums = job->sums + job->first / GROUP * layout.group_stride;
+    for (int64_t k = 0; k < (job->last - job->first) / GROUP * layout.group_stride; k += NR) {
+      store(sums + k, zero());
+      store(sums + k + LANES, zero());
+    }
+  }
   if (job->column_sum != nullptr)
     for (int64_t k = 0; k < cols; ++k) job->column_sum[k] = 0.0;
   for (int64_t row = job->first; row < job->last; ++row) {
@@ -77,10 +94,16 @@ void pack(PackJob* job) {
     const float* x = job->data + row * cols;
     const double norm = norm_of(x, cols);
     if (!is_finite(norm)) {
-      job->bad_row = row;
+      job->totals.bad_row = row;
       return;
     }
     job->norms[row] = norm;
+    if (norm == 0.0) {
+      ++job->totals.zero_rows;
+    } else {
+      if (norm < job->totals.smallest_norm) job->totals.smallest_norm = norm;
+      if (norm > job->totals.largest_norm) job->totals.largest_norm = norm;
+    }
     const double unit = !job->normalize ? 1.0 : norm > 0.0 ? 1.0 / norm : 0.0;
     pack_left(x, unit * job->scale, cols, layout.chunks, left);
     if (job->column_sum != nullptr) add_scaled_row(x, unit, cols, job->column_sum);
@@ -113,10 +136,9 @@ void finish(FinishJob* job) {
     if (job->partner != nullptr) {
       const int64_t p = job->partner[row];
       partner = job->data + p * cols;
-      if (!job->normalize)
-        partner_weight = -job->positive_weight[row];
-      else if (job->norms[p] > 0.0)
-        partner_weight = -job->positive_weight[row] / job->norms[p];
+      // Both rows of a pair pull at each other: the coefficient is -(q_i + q_p).
+      partner_weight = -(job->probability[row] + job->probability[p]);
+      if (job->normalize) partner_weight = job->norms[p] > 0.0 ? partner_weight / job->norms[p] : 0.0;
     }
     const double self_weight = job->self_weight != nullptr ? -job->self_weight[row] * unit : 0.0;
     const Doubles vp = double_broadcast(partner_weight), vs = double_broadcast(self_weight);

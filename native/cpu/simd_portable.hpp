@@ -58,6 +58,11 @@ CK_INLINE Floats round_nearest(Floats x) { return sub(add(x, broadcast(12582912.
 CK_INLINE Floats clamp_exponent(Floats y) { return maximum(y, broadcast(-127.0f)); }
 // p * 2^n for integral n of at least -127, which stands for 0.
 CK_INLINE Floats scale_by_power(Floats p, Floats n) { return mul(p, from_bits(shift_to_exponent(to_integers(n) + integers(127)))); }
+// Transposes LANES vectors in place.
+CK_INLINE void transpose(Floats* r) {
+  const Floats a = r[0], b = r[1], c = r[2], d = r[3];
+  for (int i = 0; i < 4; ++i) r[i] = Floats{a[i], b[i], c[i], d[i]};
+}
 CK_INLINE void floats_from_double(float* p, Doubles x) {
   p[0] = static_cast<float>(x[0]);
   p[1] = static_cast<float>(x[1]);

@@ -61,7 +61,7 @@ void uniformity(const ck_matrix& x, double t, const ck_options& options, float* 
   Buffers b(arena, x, gradients, call, threads);
   const double unit = 2.0 * t * LOG2_E;  // y = unit * s
   const double scale = std::sqrt(unit);
-  pack(call, threads, b.packed, scale, 0);
+  pack(call, threads, b.packed, scale, nullptr, 0);
 
   const double largest = call.normalize() ? 1.0 : b.packed.largest_norm * b.packed.largest_norm;
   if (!(2.0 * unit * largest <= LARGEST_BOUND))

@@ -6,6 +6,7 @@
 #endif
 
 #include "cpu/passes.hpp"
+#include "cpu/row_losses.hpp"
 #include "cpu/rows.hpp"
 
 namespace ck {
@@ -23,6 +24,7 @@ constexpr KernelTable make_table(const char* name) {
           uniformity_peak,
           cosine_store,
           cosine_apply,
+          row_losses,
           finish,
           norms,
           alignment,
