@@ -78,7 +78,7 @@ int Call::threads_for(double multiply_adds) const { return multiply_adds < SERIA
 
 bool Call::stopped() {
   if (stop_.load(std::memory_order_relaxed)) return true;
-  if (options_.cancel == nullptr || *options_.cancel == 0) return false;
+  if (options_.cancel == nullptr || __atomic_load_n(options_.cancel, __ATOMIC_RELAXED) == 0) return false;
   stop_.store(true, std::memory_order_relaxed);
   return true;
 }
