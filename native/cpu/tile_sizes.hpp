@@ -4,11 +4,11 @@
 // register file. Rows are packed in groups of GROUP, which every MR divides; a block (rows of S computed before its
 // coefficients are applied) is a multiple of GROUP and of every tile width, so that only the matrix edge has partial tiles.
 //
-//   instruction set   lanes   MR x NR   registers   share of FMA peak from L1 (measured, Zen 5)
-//   AVX-512           16      12 x 32   32          98-99 %
-//   AVX2 + FMA         8       6 x 16   16          98 %
+//   instruction set   lanes   MR x NR   registers   micro-kernel from the second-level cache, share of FMA peak
+//   AVX-512           16      12 x 32   32          98 % (measured on Zen 5)
+//   AVX2 + FMA         8       6 x 16   16          not measured alone
 //   NEON               4      12 x  8   32          not measured
-//   portable (SSE2)    4       6 x  8   16          (no FMA)
+//   portable (SSE2)    4       6 x  8   16          not measured alone; multiply and add are two instructions
 #ifndef CK_CPU_TILE_SIZES_HPP
 #define CK_CPU_TILE_SIZES_HPP
 
