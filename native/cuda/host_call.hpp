@@ -114,7 +114,7 @@ int run_on_device(ck_kernel kernel, bool gradients, std::initializer_list<const 
   cudaError_t code = cudaMemcpyAsync(&found, report, sizeof found, cudaMemcpyDeviceToHost, stream.get());
   if (code == cudaSuccess) code = cudaStreamSynchronize(stream.get());
   if (code != cudaSuccess) return device_error(code, error);
-  if (options.cancel && *options.cancel) return CK_CANCELLED;
+  if (is_cancelled(options.cancel)) return CK_CANCELLED;
   if (const int status = judge(found, columns, error)) return status;
   i = 0;
   for (const HostArray& array : outputs) {

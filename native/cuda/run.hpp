@@ -7,6 +7,9 @@
 
 namespace ck::cuda {
 
+// Whether another thread has asked to give the call up.
+inline bool is_cancelled(const volatile int32_t* cancel) { return cancel && __atomic_load_n(cancel, __ATOMIC_RELAXED) != 0; }
+
 // Launches kernels one after another; after the first error, or once cancelled, it launches nothing more.
 class Run {
  public:
@@ -35,7 +38,7 @@ class Run {
 
  private:
   bool stopped() {
-    if (cancel_ && *cancel_) cancelled_ = true;
+    if (is_cancelled(cancel_)) cancelled_ = true;
     return cancelled_ || error_ != cudaSuccess;
   }
 

@@ -2,6 +2,7 @@
 // no memory, no device, any runtime call failing, a call given up, calls at the same time. Numbers are compared with the float64
 // reference of the CPU library's test; the fine comparison is that test's.
 #include <atomic>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <string>
@@ -263,6 +264,22 @@ void test_concurrent_calls() {
   expect(wrong == 0, "calls at the same time give the bits of a call alone");
 }
 
+// Another thread sets the flag while the call runs: either it came too late, or nothing was written.
+void test_given_up_in_flight() {
+  for (int delay : {0, 200, 2000}) {
+    Call call;
+    int32_t flag = 0;
+    call.options.cancel = &flag;
+    std::thread other([&] {
+      std::this_thread::sleep_for(std::chrono::microseconds(delay));
+      __atomic_store_n(&flag, 1, __ATOMIC_RELAXED);
+    });
+    const int status = call.run();
+    other.join();
+    expect(status == CK_OK || (status == CK_CANCELLED && call.untouched()), "given up in flight: status " + text(status));
+  }
+}
+
 }  // namespace
 
 int main() {
@@ -275,6 +292,7 @@ int main() {
   test_no_device();
   test_refusals();
   test_concurrent_calls();
+  test_given_up_in_flight();
   std::printf("%d checks, %d failed\n", checks(), failures());
   return failures() ? 1 : 0;
 }
