@@ -192,6 +192,7 @@ struct KernelTable {
   void (*nt_xent_repair_forward)(const NtXentPass& pass, const BlockPair& pair, const Scratch& scratch);
   void (*nt_xent_repair_backward)(const NtXentPass& pass, const BlockPair& pair, const Scratch& scratch);
   double (*uniformity)(const UniformityPass& pass, const BlockPair& pair, const Scratch& scratch);
+  void (*half_squares)(const Layout& layout, const float* left, const float* right, int64_t first, int64_t last, float* tile, float* out);
   float (*uniformity_peak)(const UniformityPass& pass, const BlockPair& pair, const Scratch& scratch);
   void (*cosine_store)(const CosinePass& pass, const BlockPair& pair, const Scratch& scratch);
   float (*cosine_apply)(const ApplyPass& pass, const BlockPair& pair, const Scratch& scratch);

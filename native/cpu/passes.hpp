@@ -280,8 +280,8 @@ struct Uniformity {
     total = zero();
     if (ROW_SUMS) sums.begin(c);
     if (BIAS) {
-      b0 = add(load(bias + first_col + c), shift);
-      b1 = add(load(bias + first_col + c + LANES), shift);
+      b0 = load(bias + first_col + c);
+      b1 = load(bias + first_col + c + LANES);
     }
   }
   CK_INLINE void row(int r, int64_t i, Floats y0, Floats y1) {
@@ -289,10 +289,9 @@ struct Uniformity {
       const Floats b = broadcast(bias[i]);
       y0 = sub(y0, add(b, b0));
       y1 = sub(y1, add(b, b1));
-    } else {
-      y0 = sub(y0, shift);
-      y1 = sub(y1, shift);
     }
+    y0 = sub(y0, shift);
+    y1 = sub(y1, shift);
     const Floats e0 = exp2(y0), e1 = exp2(y1);
     total = add(total, add(e0, e1));
     if (ROW_SUMS) sums.row(r, e0, e1);
@@ -338,6 +337,17 @@ double uniformity(const UniformityPass& pass, const BlockPair& pair, const Scrat
   if (pass.row_sums != nullptr) return uniformity_blocks<true, true, true>(pass, pair, scratch);
   return pass.bias == nullptr ? uniformity_blocks<false, true, false>(pass, pair, scratch)
                               : uniformity_blocks<true, true, false>(pass, pair, scratch);
+}
+
+// y_ii / 2 of rows [first, last), by the same arithmetic as every other y: the diagonal of the tiles that hold it.
+void half_squares(const Layout& layout, const float* left, const float* right, int64_t first, int64_t last, float* tile, float* out) {
+  for (int64_t row = first; row < last; row += MR) {
+    const float* rows = left + row / GROUP * layout.group_stride + row % GROUP * NR;
+    for (int64_t col = row / NR * NR; col < row + MR; col += NR) {
+      stored_dot_tile(rows, right + col / NR * layout.panel_stride, layout.cols, tile);
+      for (int64_t i = row > col ? row : col; i < row + MR && i < col + NR; ++i) out[i] = 0.5f * tile[(i - row) * NR + i - col];
+    }
+  }
 }
 
 // The largest exponent of a pair, for totals that underflow.

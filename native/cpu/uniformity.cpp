@@ -68,9 +68,14 @@ void uniformity(const ck_matrix& x, double t, const ck_options& options, float* 
     throw Failure{CK_OUT_OF_RANGE, 0, -1, -1, "t times squared distances of rows does not fit float32"};
   const int64_t zeros = call.normalize() ? b.packed.zero_rows : 0;
   const bool biased = !call.normalize() || zeros > 0;
-  for (int64_t i = 0; biased && i < b.packed.layout.padded_rows; ++i) {
-    const double norm = b.packed.norms[i];
-    b.bias[i] = static_cast<float>(!call.normalize() ? 0.5 * unit * norm * norm : norm > 0.0 ? 0.5 * unit : ABSENT);
+  if (!call.normalize()) {
+    // From the arithmetic of the tiles, so that equal rows are at distance 0 exactly.
+    call.each(threads, job_count(b.packed.layout.padded_rows, PACK_ROWS), [&](int64_t job, int slot) {
+      call.kernels().half_squares(b.packed.layout, b.packed.left, b.packed.right, job * PACK_ROWS, (job + 1) * PACK_ROWS,
+                                  b.scratch.of(slot).tile, b.bias);
+    });
+  } else if (zeros > 0) {
+    for (int64_t i = 0; i < b.packed.layout.padded_rows; ++i) b.bias[i] = static_cast<float>(b.packed.norms[i] > 0.0 ? 0.5 * unit : ABSENT);
   }
 
   Schedule schedule(x.rows, -1, b.block, b.jobs, b.turns);
@@ -100,14 +105,20 @@ void uniformity(const ck_matrix& x, double t, const ck_options& options, float* 
     return total;
   };
 
-  // Without a bias the exponent of a pair is y - unit, with one it is y - bias - bias: at most 0 in either case.
-  double shift = biased ? 0.0 : static_cast<float>(unit);
+  // Without a bias the exponent of a pair is y - unit, with one it is y - bias - bias: at most 0 in either case. Where it may go
+  // below the normal float32 numbers all terms are raised, because pairs at distance 0 (duplicates) can hold the total up and yet have
+  // no gradient: that of the others must keep its digits. Not otherwise, since a larger exponent is a coarser one; and by no more
+  // than lets float32 hold the sums of 2^headroom times scaled rows, which are as long as the root of half the range.
+  const double range = 2.0 * unit * largest;
+  const double most = 100.0 - std::log2(static_cast<double>(x.rows)) - 0.5 * std::log2(std::max(range, 1.0));
+  const double headroom = std::max(0.0, std::min(range - 120.0, most));
+  double shift = static_cast<float>((biased ? 0.0 : static_cast<float>(unit)) - headroom);
   double total = total_relative_to(static_cast<float>(shift));
   if (total < std::ldexp(1.0, static_cast<int>(ROW_SUM_FLOOR)) && x.rows - zeros >= 2) {
     call.pairs(threads, schedule, [&](const BlockPair& pair, int64_t job, int slot) {
       b.totals[job] = call.kernels().uniformity_peak(pass, pair, b.scratch.of(slot));
     });
-    shift = *std::max_element(b.totals, b.totals + schedule.count());
+    shift = static_cast<float>(*std::max_element(b.totals, b.totals + schedule.count()) - headroom);
     total = total_relative_to(static_cast<float>(shift));
   }
 

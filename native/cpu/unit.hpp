@@ -21,6 +21,7 @@ constexpr KernelTable make_table(const char* name) {
           nt_xent_repair_forward,
           nt_xent_repair_backward,
           uniformity,
+          half_squares,
           uniformity_peak,
           cosine_store,
           cosine_apply,
