@@ -149,6 +149,7 @@ export function chart(report: Report): string {
     y += 10;
   }
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${left + width + right + 60} ${y + 10}" font-family="system-ui, sans-serif" font-size="11">
+<title>Median time of each contender relative to contrastive-kernels on the CPU</title>
 <style>text{fill:#333}.case{font-weight:600}.title{font-size:14px;font-weight:600}.ours{fill:#2166ac}.other{fill:#b2b2b2}@media(prefers-color-scheme:dark){text{fill:#ddd}.ours{fill:#67a9cf}.other{fill:#666}}</style>
 <text x="10" y="22" class="title">Median time relative to our fastest CPU row (logarithmic, shorter is better)</text>
 ${parts.join('\n')}

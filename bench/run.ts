@@ -136,7 +136,7 @@ async function main() {
     if ('reason' in run) absent[name] = run.reason;
     else {
       contenders[name] =
-        `${run.version} on the CPU, ${allThreads} threads${setup === 'best' ? ', AVX-512 element-wise kernels, huge-page malloc, OpenBLAS as it detects the CPU' : ''}`;
+        `${run.version} on the CPU, ${allThreads} threads${setup === 'best' ? ', AVX-512 element-wise kernels, huge-page malloc' : ''}`;
       for (const [index, benchCase] of cases.entries()) add(benchCase, name, allThreads, run.timings[index]);
     }
   }

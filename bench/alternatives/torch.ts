@@ -1,6 +1,6 @@
 /**
  * PyTorch on the CPU, in a process of its own (python3 with torch; skipped with a word where there is none). Two set-ups: as it
- * comes, and its best (AVX-512 element-wise kernels, huge-page malloc, and OpenBLAS choosing its own kernels).
+ * comes, and its best (AVX-512 element-wise kernels and huge-page malloc).
  */
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
@@ -16,9 +16,10 @@ export interface TorchRun {
 
 function environment(setup: TorchSetup, threads: number): NodeJS.ProcessEnv {
   const base: NodeJS.ProcessEnv = { ...process.env, OMP_NUM_THREADS: String(threads), OPENBLAS_NUM_THREADS: String(threads) };
-  if (setup === 'plain') return base;
+  // Settings of this shell that pin OpenBLAS to other kernels than it would choose.
   delete base.OPENBLAS_CORETYPE;
   delete base.OPENBLAS_L2_SIZE;
+  if (setup === 'plain') return base;
   return {
     ...base,
     ATEN_CPU_CAPABILITY: 'avx512',
