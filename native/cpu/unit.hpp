@@ -5,9 +5,11 @@
 #error "define CK_ISA and include a simd header first"
 #endif
 
-#include "cpu/passes.hpp"
+#include "cpu/cosine_passes.hpp"
+#include "cpu/nt_xent_passes.hpp"
 #include "cpu/row_losses.hpp"
 #include "cpu/rows.hpp"
+#include "cpu/uniformity_passes.hpp"
 
 namespace ck {
 namespace CK_ISA {

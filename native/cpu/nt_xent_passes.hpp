@@ -1,0 +1,173 @@
+// The passes of NT-Xent over a pair of blocks: forward, backward, and both again for rows that need repair.
+// Included by unit.hpp in the namespace of an instruction set.
+#pragma once
+
+#include "cpu/lane_sums.hpp"
+
+namespace ck {
+namespace CK_ISA {
+
+// NT-Xent forward: e = 2^(y - shift) into the sums of both rows.
+template <bool PEAKS>
+struct NtXentForward {
+  LaneSums sums;
+  LanePeaks peaks;
+  Floats shift;
+
+  CK_INLINE void begin(int64_t c) {
+    sums.begin(c);
+    if (PEAKS) peaks.begin(c);
+  }
+  CK_INLINE void row(int r, int64_t, Floats y0, Floats y1) {
+    if (PEAKS) peaks.row(r, y0, y1);
+    sums.row(r, exp2(sub(y0, shift)), exp2(sub(y1, shift)));
+  }
+  CK_INLINE void end(int64_t c) {
+    sums.end(c);
+    if (PEAKS) peaks.end(c);
+  }
+};
+
+template <bool PEAKS>
+CK_INLINE void nt_xent_forward_blocks(const NtXentPass& pass, const BlockPair& pair, const Scratch& scratch) {
+  for_blocks(pair, pass.block, [&](const Block& block) {
+    NtXentForward<PEAKS> policy;
+    policy.shift = broadcast(pass.shift);
+    policy.sums.rows = scratch.row_lanes;
+    policy.sums.cols = scratch.col_lanes;
+    policy.sums.clear(block.count, BLOCK_LARGE);
+    policy.peaks.rows = scratch.row_peaks;
+    policy.peaks.cols = scratch.col_peaks;
+    if (PEAKS) policy.peaks.clear(block.count, BLOCK_LARGE);
+    walk(block, *pass.layout, pass.left, *pass.layout, pass.right, pass.partner, pass.positive_peaks, scratch.tile, policy);
+    policy.sums.flush_rows(block, pass.row_sums);
+    policy.sums.flush_cols(block, pass.row_sums);
+    if (PEAKS) policy.peaks.flush(block, pass.row_peaks);
+  });
+}
+
+void nt_xent_forward(const NtXentPass& pass, const BlockPair& pair, const Scratch& scratch) {
+  if (pass.row_peaks != nullptr)
+    nt_xent_forward_blocks<true>(pass, pair, scratch);
+  else
+    nt_xent_forward_blocks<false>(pass, pair, scratch);
+}
+
+// NT-Xent backward: the coefficient of a pair is e (w_i + w_j), for both rows.
+struct NtXentBackward {
+  float* coefficients;
+  const float* weights;
+  int64_t first_col;
+  Floats shift, w0, w1;
+
+  CK_INLINE void begin(int64_t c) {
+    w0 = load(weights + first_col + c);
+    w1 = load(weights + first_col + c + LANES);
+  }
+  CK_INLINE void row(int r, int64_t i, Floats y0, Floats y1) {
+    const Floats w = broadcast(weights[i]);
+    float* out = coefficients + r * BLOCK_STRIDE;
+    store(out, mul(exp2(sub(y0, shift)), add(w, w0)));
+    store(out + LANES, mul(exp2(sub(y1, shift)), add(w, w1)));
+  }
+  CK_INLINE void end(int64_t) { coefficients += NR; }
+};
+
+CK_INLINE bool any_weight(const float* weights, int64_t first, int64_t last) {
+  bool any = false;
+  for (int64_t i = first; i < last; ++i) any |= weights[i] != 0.0f;
+  return any;
+}
+
+void nt_xent_backward(const NtXentPass& pass, const BlockPair& pair, const Scratch& scratch) {
+  for_blocks(pair, pass.block, [&](const Block& block) {
+    if (!any_weight(pass.weights, block.row_first, block.row_last) && !any_weight(pass.weights, block.col_first, block.col_last)) return;
+    NtXentBackward policy;
+    policy.coefficients = scratch.coefficients;
+    policy.weights = pass.weights;
+    policy.first_col = block.col_first;
+    policy.shift = broadcast(pass.shift);
+    walk(block, *pass.layout, pass.left, *pass.layout, pass.right, pass.partner, nullptr, scratch.tile, policy);
+    apply(block, *pass.layout, pass.left, pass.sums, *pass.layout, pass.left, pass.sums, scratch.coefficients);
+  });
+}
+
+// Both directions of a pair of blocks with only the groups that hold rows to repair.
+template <class Visit>
+CK_INLINE void for_repairs(const NtXentPass& pass, const BlockPair& pair, Visit&& visit) {
+  const auto select = [&](Block& block) {
+    int kept = 0;
+    for (int g = 0; g < block.count; ++g)
+      if (pass.active[block.row_first / GROUP + g]) block.groups[kept++] = g;
+    block.count = kept;
+    return kept > 0;
+  };
+  for_blocks(pair, pass.block, [&](const Block& found) {
+    Block block = found;
+    block.triangle = false;
+    if (select(block)) visit(block);
+    if (found.diagonal) return;
+    block = found;
+    block.row_first = found.col_first;
+    block.row_last = found.col_last;
+    block.col_first = found.row_first;
+    block.col_last = found.row_last;
+    block.count = static_cast<int>((block.row_last - block.row_first + GROUP - 1) / GROUP);
+    if (select(block)) visit(block);
+  });
+}
+
+// Repair of rows whose sum underflowed: e = 2^(y - own shift of the row), for the row only.
+struct RepairForward {
+  LaneSums sums;
+  const float* own_shift;
+
+  CK_INLINE void begin(int64_t c) { sums.begin(c); }
+  CK_INLINE void row(int r, int64_t i, Floats y0, Floats y1) {
+    const Floats shift = broadcast(own_shift[i]);
+    sums.row(r, exp2(sub(y0, shift)), exp2(sub(y1, shift)));
+  }
+  CK_INLINE void end(int64_t c) { sums.end(c); }
+};
+
+void nt_xent_repair_forward(const NtXentPass& pass, const BlockPair& pair, const Scratch& scratch) {
+  for_repairs(pass, pair, [&](const Block& block) {
+    RepairForward policy;
+    policy.own_shift = pass.own_shift;
+    policy.sums.rows = scratch.row_lanes;
+    policy.sums.cols = scratch.col_lanes;
+    policy.sums.clear(block.count, BLOCK_LARGE);
+    walk(block, *pass.layout, pass.left, *pass.layout, pass.right, pass.partner, nullptr, scratch.tile, policy);
+    policy.sums.flush_rows(block, pass.row_sums);
+  });
+}
+
+// The coefficient of a repaired row with any other: e w_i, applied to both.
+struct RepairBackward {
+  float* coefficients;
+  const float* weights;
+  const float* own_shift;
+
+  CK_INLINE void begin(int64_t) {}
+  CK_INLINE void row(int r, int64_t i, Floats y0, Floats y1) {
+    const Floats shift = broadcast(own_shift[i]), w = broadcast(weights[i]);
+    float* out = coefficients + r * BLOCK_STRIDE;
+    store(out, mul(exp2(sub(y0, shift)), w));
+    store(out + LANES, mul(exp2(sub(y1, shift)), w));
+  }
+  CK_INLINE void end(int64_t) { coefficients += NR; }
+};
+
+void nt_xent_repair_backward(const NtXentPass& pass, const BlockPair& pair, const Scratch& scratch) {
+  for_repairs(pass, pair, [&](const Block& block) {
+    RepairBackward policy;
+    policy.coefficients = scratch.coefficients;
+    policy.weights = pass.weights;
+    policy.own_shift = pass.own_shift;
+    walk(block, *pass.layout, pass.left, *pass.layout, pass.right, pass.partner, nullptr, scratch.tile, policy);
+    apply(block, *pass.layout, pass.left, pass.sums, *pass.layout, pass.left, pass.sums, scratch.coefficients);
+  });
+}
+
+}  // namespace CK_ISA
+}  // namespace ck

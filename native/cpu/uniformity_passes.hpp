@@ -1,0 +1,123 @@
+// The passes of uniformity over a pair of blocks: terms and coefficients at once, and the largest exponent.
+// Included by unit.hpp in the namespace of an instruction set.
+#pragma once
+
+#include "cpu/lane_sums.hpp"
+
+namespace ck {
+namespace CK_ISA {
+
+// Uniformity: e = 2^(y - shift [- bias_i - bias_j]), its total, as the coefficient of the pair, and summed over rows.
+template <bool BIAS, bool COEFFICIENTS, bool ROW_SUMS>
+struct Uniformity {
+  LaneSums sums;
+  float* coefficients;
+  const float* bias;
+  int64_t first_col;
+  Floats shift, b0, b1, total;
+  double sum = 0.0;  // of the columns done: lanes stay short, so that rounding does not add up
+
+  CK_INLINE void begin(int64_t c) {
+    total = zero();
+    if (ROW_SUMS) sums.begin(c);
+    if (BIAS) {
+      b0 = load(bias + first_col + c);
+      b1 = load(bias + first_col + c + LANES);
+    }
+  }
+  CK_INLINE void row(int r, int64_t i, Floats y0, Floats y1) {
+    if (BIAS) {
+      const Floats b = broadcast(bias[i]);
+      y0 = sub(y0, add(b, b0));
+      y1 = sub(y1, add(b, b1));
+    }
+    y0 = sub(y0, shift);
+    y1 = sub(y1, shift);
+    const Floats e0 = exp2(y0), e1 = exp2(y1);
+    total = add(total, add(e0, e1));
+    if (ROW_SUMS) sums.row(r, e0, e1);
+    if (COEFFICIENTS) {
+      store(coefficients + r * BLOCK_STRIDE, e0);
+      store(coefficients + r * BLOCK_STRIDE + LANES, e1);
+    }
+  }
+  CK_INLINE void end(int64_t c) {
+    sum += sum_lanes(total);
+    if (ROW_SUMS) sums.end(c);
+    if (COEFFICIENTS) coefficients += NR;
+  }
+};
+
+template <bool BIAS, bool COEFFICIENTS, bool ROW_SUMS>
+CK_INLINE double uniformity_blocks(const UniformityPass& pass, const BlockPair& pair, const Scratch& scratch) {
+  double total = 0.0;
+  for_blocks(pair, pass.block, [&](const Block& block) {
+    Uniformity<BIAS, COEFFICIENTS, ROW_SUMS> policy;
+    policy.sums.rows = scratch.row_lanes;
+    policy.sums.cols = scratch.col_lanes;
+    if (ROW_SUMS) policy.sums.clear(block.count, BLOCK_LARGE);
+    policy.coefficients = scratch.coefficients;
+    policy.bias = pass.bias;
+    policy.first_col = block.col_first;
+    policy.shift = broadcast(pass.shift);
+    walk(block, *pass.layout, pass.left, *pass.layout, pass.right, nullptr, nullptr, scratch.tile, policy);
+    total += policy.sum;
+    if (ROW_SUMS) {
+      policy.sums.flush_rows(block, pass.row_sums);
+      policy.sums.flush_cols(block, pass.row_sums);
+    }
+    if (COEFFICIENTS) apply(block, *pass.layout, pass.left, pass.sums, *pass.layout, pass.left, pass.sums, scratch.coefficients);
+  });
+  return total;
+}
+
+double uniformity(const UniformityPass& pass, const BlockPair& pair, const Scratch& scratch) {
+  if (pass.sums == nullptr)
+    return pass.bias == nullptr ? uniformity_blocks<false, false, false>(pass, pair, scratch)
+                                : uniformity_blocks<true, false, false>(pass, pair, scratch);
+  if (pass.row_sums != nullptr) return uniformity_blocks<true, true, true>(pass, pair, scratch);
+  return pass.bias == nullptr ? uniformity_blocks<false, true, false>(pass, pair, scratch)
+                              : uniformity_blocks<true, true, false>(pass, pair, scratch);
+}
+
+// y_ii / 2 of rows [first, last), by the same arithmetic as every other y: the diagonal of the tiles that hold it.
+void half_squares(const Layout& layout, const float* left, const float* right, int64_t first, int64_t last, float* tile, float* out) {
+  for (int64_t row = first; row < last; row += MR) {
+    const float* rows = left + row / GROUP * layout.group_stride + row % GROUP * NR;
+    for (int64_t col = row / NR * NR; col < row + MR; col += NR) {
+      stored_dot_tile(rows, right + col / NR * layout.panel_stride, layout.cols, tile);
+      for (int64_t i = row > col ? row : col; i < row + MR && i < col + NR; ++i) out[i] = 0.5f * tile[(i - row) * NR + i - col];
+    }
+  }
+}
+
+// The largest exponent of a pair, for totals that underflow.
+struct UniformityPeak {
+  const float* bias;
+  int64_t first_col;
+  Floats shift, b0, b1, peak;
+
+  CK_INLINE void begin(int64_t c) {
+    b0 = bias != nullptr ? load(bias + first_col + c) : zero();
+    b1 = bias != nullptr ? load(bias + first_col + c + LANES) : zero();
+  }
+  CK_INLINE void row(int, int64_t i, Floats y0, Floats y1) {
+    const Floats b = broadcast(bias != nullptr ? bias[i] : 0.0f);
+    peak = maximum(peak, maximum(sub(y0, add(b, b0)), sub(y1, add(b, b1))));
+  }
+  CK_INLINE void end(int64_t) {}
+};
+
+float uniformity_peak(const UniformityPass& pass, const BlockPair& pair, const Scratch& scratch) {
+  UniformityPeak policy;
+  policy.bias = pass.bias;
+  policy.peak = broadcast(EXCLUDED);
+  for_blocks(pair, pass.block, [&](const Block& block) {
+    policy.first_col = block.col_first;
+    walk(block, *pass.layout, pass.left, *pass.layout, pass.right, nullptr, nullptr, scratch.tile, policy);
+  });
+  return max_lanes(policy.peak);
+}
+
+}  // namespace CK_ISA
+}  // namespace ck
