@@ -22,15 +22,18 @@ export class NonFiniteError extends RangeError {
   }
 }
 
-/** A backend or a precision asked for by name is not there. `reason` says why, `solutions` what to do about it. */
+/** What is missing: the backend itself or a precision of it; or the kernel, on a backend that is there. */
+export type UnavailableCode = 'CONTRASTIVE_KERNELS_BACKEND_UNAVAILABLE' | 'CONTRASTIVE_KERNELS_KERNEL_UNAVAILABLE';
+
+/** A backend, a precision or a kernel of it asked for by name is not there. `reason` says why, `solutions` what to do about it. */
 export class BackendUnavailableError extends Error {
   override readonly name = 'BackendUnavailableError';
-  readonly code = 'CONTRASTIVE_KERNELS_BACKEND_UNAVAILABLE';
 
   constructor(
     readonly backend: BackendName,
     readonly reason: string,
     readonly solutions: readonly string[] = [],
+    readonly code: UnavailableCode = 'CONTRASTIVE_KERNELS_BACKEND_UNAVAILABLE',
   ) {
     const list = solutions.map((line) => `\n  - ${line}`).join('');
     super(`backend '${backend}' is not available: ${reason}${list && `\nPossible solutions:${list}`}`);

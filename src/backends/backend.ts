@@ -7,6 +7,9 @@ import type { Rows } from '../matrix.js';
 
 export type Precision = 'float32' | 'bfloat16x3' | 'bfloat16';
 export type PairLayout = 'halves' | 'interleaved';
+/** Whose negatives the rows of `negatives` are: everybody's, rows i*m .. i*m+m-1 query i's, or query i's by index. */
+export type NegativeMode = 'shared' | 'paired' | 'indexed';
+export type SupConVariant = 'out' | 'in' | 'pair';
 
 /** What every call carries, already checked. */
 export interface CallOptions {
@@ -21,7 +24,10 @@ export interface CallOptions {
   readonly weight: number;
 }
 
-/** Every kernel, its inputs in the order of the C ABI, and the arrays it fills (null: not wanted). */
+/**
+ * Every kernel: its matrices and its integer arrays in the order of the C ABI (null: not given), its parameters, and the arrays
+ * it fills (null: not wanted). Lengths and ranges of integers have been checked. Gradients are called as the input they belong to.
+ */
 export interface KernelCalls {
   cosineSimilarity: {
     /** `y` null: x with itself. */
@@ -57,12 +63,113 @@ export interface KernelCalls {
       readonly perRow: Float32Array | null;
     };
   };
+  infoNce: {
+    /** query [N, d]; key [K, d], K at least N where `positives` is null; negatives [any, d]. */
+    readonly inputs: { readonly query: Rows; readonly key: Rows; readonly negatives: Rows | null };
+    readonly integers: {
+      /** [N]: the key row that is the positive of each query; null: row i. Distinct where symmetric. */
+      readonly positives: Int32Array | null;
+      /** [N * perQuery]: rows of `negatives`, with mode 'indexed' only; a row may come twice and then counts twice. */
+      readonly negativeIndices: Int32Array | null;
+      /** [N] and [K], both or neither: a key row of the query's label is no negative of it (and not the other way round). */
+      readonly queryLabels: Int32Array | null;
+      readonly keyLabels: Int32Array | null;
+      /** [N * K]: 0 where key row j is no negative of query i (nor query i one of key j's). Never removes a positive. */
+      readonly mask: Uint8Array | null;
+    };
+    readonly parameters: {
+      readonly temperature: number;
+      /** The other rows of `key` are negatives. */
+      readonly inBatch: boolean;
+      /** Half the row loss plus half the column loss; column i: positive query i, key row positives[i], candidates all queries. */
+      readonly symmetric: boolean;
+      readonly negativeMode: NegativeMode;
+      /** Negatives of each query with 'paired' and 'indexed'; 0 with 'shared'. */
+      readonly perQuery: number;
+      /** Added, after division by the temperature, to the logit of shared negative i for query i; 0: nothing. */
+      readonly ownNegativeLogit: number;
+    };
+    readonly outputs: {
+      readonly query: Float32Array | null;
+      readonly key: Float32Array | null;
+      readonly negatives: Float32Array | null;
+      /** [N]; symmetric: half of row i and half of column i. */
+      readonly perRow: Float32Array | null;
+      /** [N], of row i's candidates, symmetric or not. */
+      readonly rowLogSumExp: Float32Array | null;
+    };
+  };
+  supCon: {
+    readonly inputs: { readonly z: Rows };
+    /** [rows] */
+    readonly integers: { readonly labels: Int32Array };
+    readonly parameters: { readonly temperature: number; readonly variant: SupConVariant };
+    readonly outputs: {
+      readonly z: Float32Array | null;
+      /** [rows]: 0 for a skipped row; variant 'pair': the sum over the row's pairs. */
+      readonly perRow: Float32Array | null;
+      /** [rows], over all k != i. */
+      readonly rowLogSumExp: Float32Array | null;
+    };
+  };
+  dcl: {
+    readonly inputs: { readonly x: Rows; readonly y: Rows };
+    /** weightSigma 0: every weight is 1. */
+    readonly parameters: { readonly temperature: number; readonly weightSigma: number };
+    readonly outputs: {
+      readonly x: Float32Array | null;
+      readonly y: Float32Array | null;
+      /** [2N]: the rows of x, then those of y. */
+      readonly perRow: Float32Array | null;
+      /** [2N], over k neither i nor its positive. */
+      readonly rowLogSumExp: Float32Array | null;
+    };
+  };
+  sigLip: {
+    readonly inputs: { readonly x: Rows; readonly y: Rows };
+    /** temperature: 1 / logit scale. */
+    readonly parameters: { readonly temperature: number; readonly bias: number };
+    readonly outputs: {
+      readonly x: Float32Array | null;
+      readonly y: Float32Array | null;
+      /** [N]: the sum over row i's pairs. */
+      readonly perRow: Float32Array | null;
+    };
+  };
+  barlowTwins: {
+    readonly inputs: { readonly a: Rows; readonly b: Rows };
+    readonly parameters: { readonly lambda: number };
+    readonly outputs: { readonly a: Float32Array | null; readonly b: Float32Array | null };
+  };
+  vicReg: {
+    readonly inputs: { readonly a: Rows; readonly b: Rows };
+    /** The weights of the three terms. */
+    readonly parameters: { readonly invariance: number; readonly variance: number; readonly covariance: number };
+    readonly outputs: { readonly a: Float32Array | null; readonly b: Float32Array | null };
+  };
+  crossUniformity: {
+    readonly inputs: { readonly x: Rows; readonly y: Rows };
+    readonly parameters: { readonly t: number };
+    readonly outputs: { readonly x: Float32Array | null; readonly y: Float32Array | null };
+  };
+  nearest: {
+    readonly inputs: { readonly x: Rows; readonly y: Rows };
+    /** excludeSameIndex: row i of y is no neighbour of row i of x. */
+    readonly parameters: { readonly k: number; readonly excludeSameIndex: boolean };
+    /** [x.rows * k] each, the most similar first, of equals the lower row. */
+    readonly outputs: { readonly indices: Int32Array; readonly similarities: Float32Array };
+  };
 }
 
 export type KernelName = keyof KernelCalls;
 
 /** One call: everything checked but the values of the inputs, which the backend checks for NaN and infinities as it reads them. */
 export type KernelCall<K extends KernelName = KernelName> = KernelCalls[K] & { readonly options: CallOptions };
+
+/** The integer arrays of any call; none for most kernels. */
+export function integersOf(call: KernelCall): Readonly<Record<string, Int32Array | Uint8Array | null>> {
+  return 'integers' in call ? { ...call.integers } : {};
+}
 
 /** Cosines (dots where not normalised) before temperature; NaN where a field has no meaning for the loss. */
 export interface Stats {
@@ -81,6 +188,8 @@ export interface KernelResult {
   readonly loss: number;
   /** d(weight * loss)/d temperature, when a gradient was asked for; else NaN. */
   readonly temperatureGradient: number;
+  /** d(weight * loss)/d bias, likewise; NaN for a loss without bias. */
+  readonly biasGradient: number;
   readonly stats: Stats;
 }
 
@@ -88,6 +197,8 @@ export interface Backend {
   readonly name: BackendName;
   /** Precisions `run` accepts. */
   readonly precisions: readonly Precision[];
+  /** Whether it has this kernel; only then may it be run. */
+  supports(kernel: KernelName): boolean;
   /** Computes now. Throws NonFiniteError or RangeError before any output is written. */
   run<K extends KernelName>(kernel: K, call: KernelCall<K>): KernelResult;
   /**

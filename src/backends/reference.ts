@@ -4,9 +4,9 @@ import { cosineSimilarity, cosineSimilarityBackward } from '../reference/cosine-
 import { ntXent } from '../reference/nt-xent.js';
 import { runInSlices, runToEnd, type Steps } from '../reference/steps.js';
 import { uniformity } from '../reference/uniformity.js';
-import type { Backend, BackendStatus, KernelCall, KernelName, KernelResult } from './backend.js';
+import { type Backend, type BackendStatus, integersOf, type KernelCall, type KernelName, type KernelResult } from './backend.js';
 
-const kernels: { readonly [K in KernelName]: (call: KernelCall<K>) => Steps } = {
+const kernels: { readonly [K in KernelName]?: (call: KernelCall<K>) => Steps } = {
   cosineSimilarity,
   cosineSimilarityBackward,
   ntXent,
@@ -22,10 +22,11 @@ async function runAsync<K extends KernelName>(kernel: K, call: KernelCall<K>, si
   // The kernel works on copies, so that neither later writes to an input nor an abort halfway can be seen in an output.
   const inputs = copyInputs(call.inputs);
   const outputs = emptyLike(call.outputs);
-  const copy: KernelCall<K> = Object.assign({}, call, { inputs, outputs });
+  const integers = Object.fromEntries(Object.entries(integersOf(call)).map(([name, values]) => [name, values?.slice() ?? null]));
+  const copy: KernelCall<K> = Object.assign({}, call, { inputs, integers, outputs });
   const result = await runInSlices(start(kernel, copy), signal);
-  const filled = Object.entries(outputs as Record<string, Float32Array | null>);
-  const targets = call.outputs as Record<string, Float32Array | null>;
+  const filled = Object.entries(outputs as Record<string, Float32Array | Int32Array | null>);
+  const targets = call.outputs as Record<string, Float32Array | Int32Array | null>;
   for (const [name, values] of filled) {
     if (values && targets[name]?.length !== values.length) {
       throw new TypeError(
@@ -43,12 +44,13 @@ function copyInputs<T extends object>(inputs: T): T {
 }
 
 function emptyLike<T extends object>(outputs: T): T {
-  return Object.fromEntries(Object.entries(outputs).map(([name, array]) => [name, array && new Float32Array(array.length)])) as T;
+  return Object.fromEntries(Object.entries(outputs).map(([name, array]) => [name, array && new array.constructor(array.length)])) as T;
 }
 
 export const referenceBackend: Backend = {
   name: 'reference',
   precisions: ['float32'],
+  supports: (kernel) => kernels[kernel] !== undefined,
   run: (kernel, call) => runToEnd(start(kernel, call)),
   runAsync,
   workspaceBytes(kernel, rowsX, rowsY, cols, gradients) {

@@ -1,13 +1,14 @@
 /**
  * Which backend runs a call. Asked for by name, it is that one or an error. 'auto' takes CUDA where it is there and the
  * problem is large enough, else the CPU addon, else the reference, which it says once. The precision asked for never changes.
+ * A native backend that lacks the kernel is passed over by 'auto', and is an error when asked for by name.
  *
  * Environment: CONTRASTIVE_KERNELS_BACKEND names the backend of calls that name none; CONTRASTIVE_KERNELS_REQUIRE_NATIVE=1
  * makes the silent step down to the reference an error; CONTRASTIVE_KERNELS_FALLBACK_WARNING=0 silences its warning.
  */
 import { type BackendName, BackendUnavailableError } from '../errors.js';
 import { readChoice } from '../validate.js';
-import type { Backend, BackendStatus, Precision } from './backend.js';
+import type { Backend, BackendStatus, KernelName, Precision } from './backend.js';
 import { openCpuBackend } from './cpu.js';
 import { openCudaBackend } from './cuda.js';
 import { referenceBackend, referenceStatus } from './reference.js';
@@ -16,6 +17,7 @@ export const BACKEND_CHOICES = ['auto', 'cuda', 'cpu', 'reference'] as const;
 export type BackendChoice = (typeof BACKEND_CHOICES)[number];
 
 export interface Selection {
+  readonly kernel: KernelName;
   readonly backend: BackendChoice;
   readonly precision: Precision;
   readonly fallbackWarning: boolean;
@@ -36,12 +38,14 @@ let warned = false;
 
 /**
  * @param work multiply-adds of the call, which decides between CUDA and the CPU.
- * @throws BackendUnavailableError if the backend asked for, or the precision on it, is not there.
+ * @throws BackendUnavailableError if the backend asked for, or the kernel or the precision on it, is not there.
  * @throws RangeError if CONTRASTIVE_KERNELS_BACKEND is not the name of a backend.
  */
-export function selectBackend({ backend, precision, fallbackWarning }: Selection, work: number): Backend {
+export function selectBackend(selection: Selection, work: number): Backend {
+  const { kernel, backend, precision } = selection;
   const name = backend === 'auto' ? choiceOfEnvironment() : backend;
-  const chosen = name === 'auto' ? selectAutomatically(precision, fallbackWarning, work) : openByName(name);
+  const chosen = name === 'auto' ? selectAutomatically(selection, work) : openByName(name);
+  if (!chosen.supports(kernel)) throw kernelUnavailable(chosen.name, kernel);
   if (!chosen.precisions.includes(precision)) {
     throw new BackendUnavailableError(chosen.name, `it has no precision '${precision}', only '${chosen.precisions.join("', '")}'`, [
       `ask for one of these precisions, or for backend: 'cuda' if there is a GPU`,
@@ -65,14 +69,31 @@ function openByName(name: BackendName): Backend {
   ]);
 }
 
-function selectAutomatically(precision: Precision, fallbackWarning: boolean, work: number): Backend {
+/** Asked for by name, or forced by the environment. Says which of the others have the kernel. */
+function kernelUnavailable(name: BackendName, kernel: KernelName): BackendUnavailableError {
+  const others = [openCudaBackend().backend, openCpuBackend().backend, referenceBackend].filter((backend) => backend?.supports(kernel));
+  const having = others.map((backend) => `'${(backend as Backend).name}'`).join(', ');
+  return new BackendUnavailableError(
+    name,
+    `it has no kernel '${kernel}'`,
+    [`ask for a backend that has it: ${having}`, `let the package choose: backend: 'auto'`],
+    'CONTRASTIVE_KERNELS_KERNEL_UNAVAILABLE',
+  );
+}
+
+function selectAutomatically({ kernel, precision, fallbackWarning }: Selection, work: number): Backend {
   // A precision that only CUDA has is a request for CUDA, however small the problem.
   if (work >= CUDA_MIN_WORK || precision !== 'float32') {
     const { backend } = openCudaBackend();
-    if (backend?.precisions.includes(precision)) return backend;
+    if (backend?.precisions.includes(precision) && backend.supports(kernel)) return backend;
   }
   const { backend, status } = openCpuBackend();
-  if (backend) return backend;
+  if (backend?.supports(kernel)) return backend;
+  if (backend) {
+    // The addon is there and has no such kernel: nothing to build, so nothing to warn of.
+    if (isOn(process.env.CONTRASTIVE_KERNELS_REQUIRE_NATIVE)) throw kernelUnavailable('cpu', kernel);
+    return referenceBackend;
+  }
   const reason = status.reason ?? 'it could not be opened';
   if (isOn(process.env.CONTRASTIVE_KERNELS_REQUIRE_NATIVE)) {
     throw new BackendUnavailableError('cpu', `${reason} (CONTRASTIVE_KERNELS_REQUIRE_NATIVE forbids the reference instead)`, [

@@ -77,6 +77,7 @@ export function makePlan<K extends KernelName, R>(
   const signal = readSignal(options.signal);
   const backend = selectBackend(
     {
+      kernel,
       backend: readChoice('backend', options.backend, BACKEND_CHOICES, 'auto'),
       precision: call.options.precision,
       fallbackWarning: readBoolean('fallbackWarning', options.fallbackWarning, true),

@@ -35,6 +35,7 @@ export function workspaceBytes(name: KernelName, rows: number, cols: number, opt
   const callOptions = readCallOptions(given, readBoolean('stats', given.stats, true), 1);
   const backend = selectBackend(
     {
+      kernel,
       backend: readChoice('backend', given.backend, BACKEND_CHOICES, 'auto'),
       precision: callOptions.precision,
       fallbackWarning: readBoolean('fallbackWarning', given.fallbackWarning, true),

@@ -59,7 +59,8 @@ interface KernelRow<K extends KernelName> {
 const PAIRS: Record<PairLayout, number> = { halves: 0, interleaved: 1 };
 export const PRECISIONS: Record<Precision, number> = { float32: 0, bfloat16x3: 1, bfloat16: 2 };
 
-export const KERNELS: { readonly [K in KernelName]: KernelRow<K> } = {
+/** Kernels without a row are not in the native libraries. */
+export const KERNELS: { readonly [K in KernelName]?: KernelRow<K> } = {
   cosineSimilarity: { inputs: ['x', 'y'], parameters: () => [], outputs: ['out'] },
   cosineSimilarityBackward: { inputs: ['x', 'y', 'upstream'], parameters: () => [], outputs: ['x', 'y'] },
   ntXent: { inputs: ['z'], parameters: (p) => [p.temperature, PAIRS[p.pairs]], outputs: ['z', 'perRow', 'rowLogSumExp'] },
@@ -69,7 +70,7 @@ export const KERNELS: { readonly [K in KernelName]: KernelRow<K> } = {
 
 /** The positional arguments of one call, without the cancel flag. */
 export function nativeArguments<K extends KernelName>(kernel: K, call: KernelCall<K>): (Float32Array | number | boolean | null)[] {
-  const row: KernelRow<K> = KERNELS[kernel];
+  const row = KERNELS[kernel] as KernelRow<K>;
   const inputs = call.inputs as Record<string, { data: Float32Array; rows: number; cols: number } | null>;
   const outputs = call.outputs as Record<string, Float32Array | null>;
   const args: (Float32Array | number | boolean | null)[] = [];

@@ -49,6 +49,7 @@ export function* alignment({ inputs, parameters, outputs, options }: KernelCall<
   return {
     loss,
     temperatureGradient: Number.NaN,
+    biasGradient: Number.NaN,
     stats: { ...NO_STATS, positiveSimilarity: similarity / rows },
   };
 }

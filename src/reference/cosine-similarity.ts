@@ -30,7 +30,7 @@ export function* cosineSimilarity({ inputs, outputs, options }: KernelCall<'cosi
     });
   }
   yield* fill((i) => outputs.out.set(products, i * y.rows));
-  return { loss: 0, temperatureGradient: Number.NaN, stats: NO_STATS };
+  return { loss: 0, temperatureGradient: Number.NaN, biasGradient: Number.NaN, stats: NO_STATS };
 }
 
 export function* cosineSimilarityBackward({ inputs, outputs, options }: KernelCall<'cosineSimilarityBackward'>): Steps {
@@ -48,7 +48,7 @@ export function* cosineSimilarityBackward({ inputs, outputs, options }: KernelCa
   gradientByInput('y', y, gradientY, options.weight);
   outputs.x?.set(gradientX);
   outputs.y?.set(gradientY);
-  return { loss: 0, temperatureGradient: Number.NaN, stats: NO_STATS };
+  return { loss: 0, temperatureGradient: Number.NaN, biasGradient: Number.NaN, stats: NO_STATS };
 }
 
 function largestNorm({ norm }: Directions): number {

@@ -62,6 +62,7 @@ export function* ntXent({ inputs, parameters, outputs, options }: KernelCall<'nt
   return {
     loss,
     temperatureGradient: gradient ? (-options.weight * temperatureSum) / (temperature * temperature) : Number.NaN,
+    biasGradient: Number.NaN,
     stats: {
       positiveSimilarity: counted ? positive / counted : Number.NaN,
       negativeSimilarity: counted ? negative / (counted * (rows - 2)) : Number.NaN,

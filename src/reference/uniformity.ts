@@ -44,7 +44,7 @@ export function* uniformity({ inputs, parameters, outputs, options }: KernelCall
   }
 
   const pairs = (rows * (rows - 1)) / 2;
-  return { loss: Math.log(total / pairs) + largest, temperatureGradient: Number.NaN, stats: NO_STATS };
+  return { loss: Math.log(total / pairs) + largest, temperatureGradient: Number.NaN, biasGradient: Number.NaN, stats: NO_STATS };
 }
 
 /** distances[j] = |u_i - u_j|^2 for j > i. */

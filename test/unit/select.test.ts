@@ -3,11 +3,12 @@
  * and the one warning.
  */
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import type { Backend, Precision } from '../../src/backends/backend.js';
+import type { Backend, KernelName, Precision } from '../../src/backends/backend.js';
 
-const standIn = (name: 'cpu' | 'cuda', precisions: readonly Precision[]): Backend => ({
+const standIn = (name: 'cpu' | 'cuda', precisions: readonly Precision[], kernels: readonly KernelName[] = ['ntXent']): Backend => ({
   name,
   precisions,
+  supports: (kernel) => kernels.includes(kernel),
   run: () => expect.fail('not called'),
   runAsync: () => expect.fail('not called'),
   workspaceBytes: () => 0,
@@ -37,7 +38,7 @@ async function load() {
 
 const LARGE = 1e9;
 const SMALL = 1e3;
-const auto = { backend: 'auto', precision: 'float32', fallbackWarning: true } as const;
+const auto = { kernel: 'ntXent', backend: 'auto', precision: 'float32', fallbackWarning: true } as const;
 
 beforeEach(() => {
   cpu = standIn('cpu', ['float32']);
@@ -108,6 +109,36 @@ describe('by name', () => {
       }
     }
     expect(warnings).toEqual([]);
+  });
+});
+
+describe('a kernel that a native backend lacks', () => {
+  const other = { ...auto, kernel: 'uniformity' } as const;
+
+  test("'auto' goes on to the next backend that has it, without a warning", async () => {
+    const { selectBackend } = await load();
+    expect(selectBackend(other, LARGE).name).toBe('reference');
+    cpu = standIn('cpu', ['float32'], ['ntXent', 'uniformity']);
+    expect(selectBackend(other, LARGE).name).toBe('cpu');
+    cuda = standIn('cuda', ['float32'], ['uniformity']);
+    expect(selectBackend(other, LARGE).name).toBe('cuda');
+    expect(warnings).toEqual([]);
+  });
+
+  test('by name it is an error that says who has it', async () => {
+    const { selectBackend, BackendUnavailableError } = await load();
+    for (const backend of ['cuda', 'cpu'] as const) {
+      const call = () => selectBackend({ ...other, backend }, LARGE);
+      expect(call).toThrow(BackendUnavailableError);
+      expect(call).toThrow(/it has no kernel 'uniformity'\n.*\n {2}- ask for a backend that has it: 'reference'\n/);
+      expect(call).toThrow(expect.objectContaining({ backend, code: 'CONTRASTIVE_KERNELS_KERNEL_UNAVAILABLE' }));
+    }
+  });
+
+  test('CONTRASTIVE_KERNELS_REQUIRE_NATIVE forbids the reference instead', async () => {
+    const { selectBackend, BackendUnavailableError } = await load();
+    vi.stubEnv('CONTRASTIVE_KERNELS_REQUIRE_NATIVE', '1');
+    expect(() => selectBackend(other, SMALL)).toThrow(BackendUnavailableError);
   });
 });
 
