@@ -68,5 +68,14 @@ export {
   randomCropResize,
   randomRotation,
 } from './training/geometry.js';
+export {
+  type CachedTower,
+  type CachedTowerAsync,
+  gradientCache,
+  gradientCacheAsync,
+  type LossWithGradients,
+} from './training/gradient-cache.js';
 export type { Augmentation, Image, Interval } from './training/image.js';
+export { MomentumQueue, type MomentumQueueOptions, type MomentumQueueState } from './training/momentum-queue.js';
+export { momentumSchedule, movingAverage, type Weights } from './training/moving-average.js';
 export { type Random, randomStream } from './training/random.js';

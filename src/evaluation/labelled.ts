@@ -1,5 +1,5 @@
 /** What the evaluations take: rows of features with a class each, and the checks they share. */
-import { NonFiniteError } from '../errors.js';
+import { checkFinite } from '../finite.js';
 import type { MatrixLike, Rows } from '../matrix.js';
 import { describe, readMatrix } from '../validate.js';
 
@@ -26,10 +26,7 @@ export interface Classification {
 /** A feature matrix whose every value is finite. */
 export function readFeatures(name: string, features: unknown): Rows {
   const matrix = readMatrix(name, features, false);
-  const { data, cols } = matrix;
-  for (let i = 0; i < data.length; i++) {
-    if (!Number.isFinite(data[i])) throw new NonFiniteError(name, Math.floor(i / cols), i % cols, data[i]);
-  }
+  checkFinite(name, matrix.data, matrix.cols);
   return matrix;
 }
 
