@@ -1,7 +1,6 @@
 // The Node addon: marshals between JavaScript and the C ABI, and computes nothing. The same sources are linked with the CPU
 // library, with the CUDA library and with its emulation. JavaScript sees (src/native/binding.ts): for every row of kKernels a
-// function <name> and its twin <name>Async, describe(), workspaceBytes() and
-// measurePeak().
+// function <name> and its twin <name>Async if the library has the kernel, describe(), workspaceBytes() and measurePeak().
 //
 // It keeps no state, neither per process nor per environment: whatever a call needs lives in the call, so that any number of
 // worker threads may load it and end in the middle of a call.
@@ -73,6 +72,7 @@ Napi::Value measure_peak(const Napi::CallbackInfo& info) {
 
 Napi::Object init(Napi::Env env, Napi::Object exports) {
   for (const Kernel& kernel : kKernels) {
+    if (!ck_supports(kernel.id)) continue;
     void* row = const_cast<Kernel*>(&kernel);
     const std::string async_name = std::string(kernel.name) + "Async";
     exports.Set(kernel.name, Napi::Function::New<run>(env, kernel.name, row));

@@ -11,21 +11,29 @@ namespace {
   throw Napi::TypeError::New(env, std::string("native ") + kernel.name + ": " + what);
 }
 
-float* float_array(const Napi::CallbackInfo& info, const Kernel& kernel, size_t position, size_t expected) {
+const char* name_of(Element element) {
+  return element == Element::kFloat32 ? "a Float32Array" : element == Element::kInt32 ? "an Int32Array" : "a Uint8Array";
+}
+
+bool is_of(Element element, napi_typedarray_type type) {
+  return type == (element == Element::kFloat32 ? napi_float32_array : element == Element::kInt32 ? napi_int32_array : napi_uint8_array);
+}
+
+void* typed_array(const Napi::CallbackInfo& info, const Kernel& kernel, size_t position, Element element, size_t expected) {
   napi_value value = info[position];
   napi_typedarray_type type;
   size_t length = 0;
   void* data = nullptr;
   // One call for everything; a value that is no typed array is the only way it fails.
-  if (napi_get_typedarray_info(info.Env(), value, &type, &length, &data, nullptr, nullptr) != napi_ok || type != napi_float32_array) {
-    refuse(info.Env(), kernel, "argument " + std::to_string(position) + " must be a Float32Array");
+  if (napi_get_typedarray_info(info.Env(), value, &type, &length, &data, nullptr, nullptr) != napi_ok || !is_of(element, type)) {
+    refuse(info.Env(), kernel, "argument " + std::to_string(position) + " must be " + name_of(element));
   }
   if (length != expected) {
     refuse(info.Env(), kernel,
            "argument " + std::to_string(position) + " must have " + std::to_string(expected) + " elements, it has " +
                std::to_string(length) + (length == 0 ? " (its buffer may be detached)" : ""));
   }
-  return static_cast<float*>(data);
+  return data;
 }
 
 double number(const Napi::CallbackInfo& info, size_t position) { return info[position].As<Napi::Number>().DoubleValue(); }
@@ -35,26 +43,11 @@ ck_matrix read_matrix(const Napi::CallbackInfo& info, const Kernel& kernel, size
   const int64_t cols = info[position + 2].As<Napi::Number>().Int64Value();
   constexpr int64_t kLargest = std::numeric_limits<int64_t>::max();
   if (rows < 1 || cols < 1 || rows > kLargest / cols) refuse(info.Env(), kernel, "rows and cols must be positive");
-  return {float_array(info, kernel, position, static_cast<size_t>(rows * cols)), rows, cols};
+  const void* data = typed_array(info, kernel, position, Element::kFloat32, static_cast<size_t>(rows * cols));
+  return {static_cast<const float*>(data), rows, cols};
 }
 
 }  // namespace
-
-size_t output_length(const Kernel& kernel, const Call& call, int index) {
-  const ck_matrix& x = call.inputs[0];
-  const ck_matrix& y = call.inputs[1].data == nullptr ? x : call.inputs[1];
-  switch (kernel.lengths[index]) {
-    case Length::kInput0:
-      return static_cast<size_t>(x.rows * x.cols);
-    case Length::kInput1:
-      return static_cast<size_t>(y.rows * y.cols);
-    case Length::kRows:
-      return static_cast<size_t>(x.rows);
-    case Length::kProduct:
-      return static_cast<size_t>(x.rows * y.rows);
-  }
-  return 0;
-}
 
 ck_options read_options(const Napi::CallbackInfo& info, size_t first) {
   ck_options options = {};
@@ -71,20 +64,25 @@ Call read_call(const Napi::CallbackInfo& info, const Kernel& kernel) {
   Call call;
   size_t position = 0;
   for (int i = 0; i < kernel.inputs; ++i, position += 3) {
-    const bool absent = i == 1 && kernel.second_input_optional && info[position].IsNull();
+    const bool absent = i == kernel.optional_input && info[position].IsNull();
     if (!absent) call.inputs[i] = read_matrix(info, kernel, position);
   }
+  const size_t integers = position;
+  position += static_cast<size_t>(kernel.integers);
   for (int i = 0; i < kernel.parameters; ++i, ++position) call.parameters[i] = number(info, position);
-  for (int i = 0; i < kernel.outputs; ++i, ++position) {
-    if (!info[position].IsNull()) call.outputs[i] = float_array(info, kernel, position, output_length(kernel, call, i));
-  }
+  const auto array = [&](size_t at, const Array& expected) -> void* {
+    if (info[at].IsNull()) return nullptr;
+    return typed_array(info, kernel, at, expected.element, static_cast<size_t>(expected.length(call)));
+  };
+  for (int i = 0; i < kernel.integers; ++i) call.integers[i] = array(integers + i, kernel.integer_arrays[i]);
+  for (int i = 0; i < kernel.outputs; ++i, ++position) call.outputs[i] = array(position, kernel.output_arrays[i]);
   call.options = read_options(info, position);
   return call;
 }
 
 ck_result empty_result() {
   constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
-  return {0.0, kNone, kNone, kNone, kNone, 0};
+  return {0.0, kNone, kNone, kNone, kNone, 0, kNone};
 }
 
 ck_error empty_error() {
@@ -99,9 +97,11 @@ Napi::Value to_array(Napi::Env env, const ck_result& result) {
                            result.positive_similarity,
                            result.negative_similarity,
                            result.accuracy,
-                           static_cast<double>(result.skipped_rows)};
-  Napi::Array array = Napi::Array::New(env, 6);
-  for (uint32_t i = 0; i < 6; ++i) array.Set(i, fields[i]);
+                           static_cast<double>(result.skipped_rows),
+                           result.bias_gradient};
+  constexpr uint32_t kFields = sizeof fields / sizeof fields[0];
+  Napi::Array array = Napi::Array::New(env, kFields);
+  for (uint32_t i = 0; i < kFields; ++i) array.Set(i, fields[i]);
   return array;
 }
 

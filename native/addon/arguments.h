@@ -16,12 +16,11 @@ namespace ck_addon {
 constexpr int kOutputDetached = 100;
 
 // Arguments of a kernel in JavaScript, the async `cancel` not counted.
-inline int argument_count(const Kernel& kernel) { return 3 * kernel.inputs + kernel.parameters + kernel.outputs + 5; }
+inline int argument_count(const Kernel& kernel) { return 3 * kernel.inputs + kernel.integers + kernel.parameters + kernel.outputs + 5; }
 // Position of output `index` among them.
-inline int output_position(const Kernel& kernel, int index) { return 3 * kernel.inputs + kernel.parameters + index; }
+inline int output_position(const Kernel& kernel, int index) { return 3 * kernel.inputs + kernel.integers + kernel.parameters + index; }
 
-// Elements output `index` of this call must have.
-size_t output_length(const Kernel& kernel, const Call& call, int index);
+inline size_t element_size(Element element) { return element == Element::kUint8 ? 1 : 4; }
 
 // The call's structs, pointing into the JavaScript arrays. Throws TypeError or RangeError.
 Call read_call(const Napi::CallbackInfo& info, const Kernel& kernel);
@@ -33,7 +32,7 @@ ck_options read_options(const Napi::CallbackInfo& info, size_t first);
 ck_result empty_result();
 ck_error empty_error();
 
-// [loss, temperatureGradient, positiveSimilarity, negativeSimilarity, accuracy, skippedRows]
+// [loss, temperatureGradient, positiveSimilarity, negativeSimilarity, accuracy, skippedRows, biasGradient]
 Napi::Value to_array(Napi::Env env, const ck_result& result);
 
 // An Error with status, argument, row, column and value (of the non-finite element), from which TypeScript makes the typed one.

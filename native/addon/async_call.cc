@@ -24,7 +24,7 @@ AsyncCall::AsyncCall(const Napi::CallbackInfo& info, const Kernel& kernel)
       deferred_(Napi::Promise::Deferred::New(info.Env())) {
   for (int i = 0; i < kernel.outputs; ++i) {
     if (call_.outputs[i] == nullptr) continue;
-    lengths_[i] = output_length(kernel, call_, i);
+    lengths_[i] = static_cast<size_t>(kernel.output_arrays[i].length(call_));
     outputs_[i] = Napi::Persistent(info[output_position(kernel, i)].As<Napi::Object>());
   }
   const Napi::Value cancel = info[argument_count(kernel)];
@@ -56,6 +56,14 @@ void AsyncCall::copy_inputs() {
     std::memcpy(copies_[i].get(), input.data, length * sizeof(float));
     input.data = copies_[i].get();
   }
+  for (int i = 0; i < kernel_.integers; ++i) {
+    if (call_.integers[i] == nullptr) continue;
+    const Array& array = kernel_.integer_arrays[i];
+    const size_t bytes = static_cast<size_t>(array.length(call_)) * element_size(array.element);
+    integer_copies_[i].reset(new char[bytes]);
+    std::memcpy(integer_copies_[i].get(), call_.integers[i], bytes);
+    call_.integers[i] = integer_copies_[i].get();
+  }
 }
 
 // On a thread of the pool: no JavaScript value may be touched.
@@ -65,7 +73,7 @@ void AsyncCall::Execute() {
   try {
     for (int i = 0; i < kernel_.outputs; ++i) {
       if (lengths_[i] == 0) continue;
-      computed_[i].reset(new float[lengths_[i]]);
+      computed_[i].reset(new char[lengths_[i] * element_size(kernel_.output_arrays[i].element)]);
       call_.outputs[i] = computed_[i].get();
     }
     status_ = kernel_.run(call_, &result_, &error_);
@@ -77,22 +85,22 @@ void AsyncCall::Execute() {
 // On the JavaScript thread. An abort that came while the result waited in the queue still counts: nothing was written yet.
 void AsyncCall::OnOK() {
   if (status_ == CK_OK && cancelled()) fail(CK_CANCELLED);
-  float* destinations[kMaxOutputs] = {};
+  void* destinations[kMaxOutputs] = {};
   for (int i = 0; i < kernel_.outputs && status_ == CK_OK; ++i) {
     if (lengths_[i] == 0) continue;
-    const Napi::Float32Array array = outputs_[i].Value().As<Napi::Float32Array>();
+    const Napi::TypedArray array = outputs_[i].Value().As<Napi::TypedArray>();
     if (array.ElementLength() != lengths_[i]) {
       fail(kOutputDetached, i);
     } else {
       // The array object may keep the address it had when it was wrapped, so ask again rather than trust a stored pointer.
       void* data = nullptr;
       napi_get_typedarray_info(Env(), array, nullptr, nullptr, &data, nullptr, nullptr);
-      destinations[i] = static_cast<float*>(data);
+      destinations[i] = data;
     }
   }
   if (status_ != CK_OK) return deferred_.Reject(to_error(Env(), status_, error_, call_).Value());
   for (int i = 0; i < kernel_.outputs; ++i) {
-    if (lengths_[i] != 0) std::memcpy(destinations[i], computed_[i].get(), lengths_[i] * sizeof(float));
+    if (lengths_[i] != 0) std::memcpy(destinations[i], computed_[i].get(), lengths_[i] * element_size(kernel_.output_arrays[i].element));
   }
   deferred_.Resolve(to_array(Env(), result_));
 }

@@ -34,8 +34,9 @@ class AsyncCall : public Napi::AsyncWorker {
   ck_error error_;
   int status_ = CK_OK;
   std::unique_ptr<float[]> copies_[kMaxInputs];
-  std::unique_ptr<float[]> computed_[kMaxOutputs];
-  size_t lengths_[kMaxOutputs] = {};  // 0: output not wanted
+  std::unique_ptr<char[]> integer_copies_[kMaxIntegers];
+  std::unique_ptr<char[]> computed_[kMaxOutputs];
+  size_t lengths_[kMaxOutputs] = {};  // in elements; 0: output not wanted
   Napi::ObjectReference outputs_[kMaxOutputs];
   Napi::ObjectReference cancel_;
   Napi::Promise::Deferred deferred_;

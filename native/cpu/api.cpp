@@ -56,6 +56,7 @@ void clear_result(ck_result* result) {
   result->temperature_gradient = NAN;
   result->positive_similarity = result->negative_similarity = result->accuracy = NAN;
   result->skipped_rows = 0;
+  result->bias_gradient = NAN;
 }
 
 }  // namespace

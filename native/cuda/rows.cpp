@@ -24,7 +24,7 @@ __global__ void __launch_bounds__(kWarp, 1) initialise_report(ck_cuda_report* re
   report->out_of_range = CK_CUDA_NONE;
   report->largest_upstream = 0;
   const double nan = double(__int_as_float(0x7FC00000));
-  report->result = {0, nan, nan, nan, nan, 0};
+  report->result = {0, nan, nan, nan, nan, 0, nan};
 }
 
 // by_row and norm of every padded row.

@@ -21,7 +21,7 @@ function isNativeFailure(error: unknown): error is NativeFailure {
 
 /** How the caller knows the output: an entry of `out`, or the `out` of cosineSimilarity itself. */
 function outputName(kernel: KernelName, index: number): string {
-  const name = KERNELS[kernel]?.outputs[index];
+  const name = KERNELS[kernel].outputs[index];
   return name === 'out' ? 'out' : `out.${name}`;
 }
 
@@ -37,7 +37,7 @@ export function typedError<K extends KernelName>(
   signal?: AbortSignal,
 ): unknown {
   if (!isNativeFailure(error)) return error;
-  const input = error.argument >= 0 ? KERNELS[kernel]?.inputs[error.argument] : undefined;
+  const input = error.argument >= 0 ? KERNELS[kernel].inputs[error.argument] : undefined;
   const argument = input ?? kernel;
   const detail = error.message;
   switch (error.status) {

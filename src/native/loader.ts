@@ -9,7 +9,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
-import { KERNELS, type NativeBinding, type NativeDescription } from './binding.js';
+import { ALWAYS_THERE, type NativeBinding, type NativeDescription } from './binding.js';
 
 export type AddonName = 'cpu' | 'cuda';
 
@@ -82,7 +82,7 @@ function open(addon: AddonName): OpenedAddon {
     }
     try {
       const binding = nodeRequire(candidate.path) as NativeBinding;
-      const missing = Object.keys(KERNELS).find((kernel) => typeof binding[kernel as keyof NativeBinding] !== 'function');
+      const missing = ALWAYS_THERE.find((kernel) => typeof binding[kernel] !== 'function');
       if (missing) throw new Error(`it has no kernel ${missing}; it was built from another version`);
       const description = binding.describe();
       if (description.available) return { binding, description, attempts: [...attempts, { path: candidate.path }] };

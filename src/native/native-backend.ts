@@ -1,12 +1,12 @@
 /** A `Backend` that hands every call to a native addon. The CPU and the CUDA backend differ only in the file behind it. */
 import type { Backend, CallOptions, KernelCall, KernelName, KernelResult, Precision } from '../backends/backend.js';
 import type { BackendName } from '../errors.js';
-import { KERNELS, type NativeBinding, type NativeResult, nativeArguments, PRECISIONS } from './binding.js';
+import { type NativeBinding, type NativeResult, nativeArguments, PRECISIONS } from './binding.js';
 import { typedError } from './errors.js';
 
 function toResult(native: NativeResult): KernelResult {
-  const [loss, temperatureGradient, positiveSimilarity, negativeSimilarity, accuracy, skippedRows] = native;
-  return { loss, temperatureGradient, biasGradient: Number.NaN, stats: { positiveSimilarity, negativeSimilarity, accuracy, skippedRows } };
+  const [loss, temperatureGradient, positiveSimilarity, negativeSimilarity, accuracy, skippedRows, biasGradient] = native;
+  return { loss, temperatureGradient, biasGradient, stats: { positiveSimilarity, negativeSimilarity, accuracy, skippedRows } };
 }
 
 export class NativeBackend implements Backend {
@@ -17,7 +17,7 @@ export class NativeBackend implements Backend {
   ) {}
 
   supports(kernel: KernelName): boolean {
-    return kernel in KERNELS && typeof this.binding[kernel] === 'function';
+    return typeof this.binding[kernel] === 'function';
   }
 
   run<K extends KernelName>(kernel: K, call: KernelCall<K>): KernelResult {

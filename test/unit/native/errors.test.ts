@@ -72,7 +72,45 @@ describe('nativeArguments', () => {
     expect(nativeArguments('cosineSimilarity', call).slice(0, 7)).toEqual([x.data, 2, 3, null, 0, 0, out]);
   });
 
+  test('integer arrays stand between the inputs and the parameters, absent ones as null', () => {
+    const queryLabels = Int32Array.of(1, 2);
+    const keyLabels = Int32Array.of(1, 2, 3);
+    const mask = new Uint8Array(6);
+    const [query, key, perRow] = [rows(2, 4), rows(3, 4), new Float32Array(2)];
+    const call: KernelCall<'infoNce'> = {
+      inputs: { query, key, negatives: null },
+      integers: { positives: null, negativeIndices: null, queryLabels, keyLabels, mask },
+      parameters: { temperature: 0.1, inBatch: true, symmetric: false, negativeMode: 'paired', perQuery: 5, ownNegativeLogit: 2 },
+      outputs: { query: null, key: null, negatives: null, perRow, rowLogSumExp: null },
+      options,
+    };
+    const matrices = [query.data, 2, 4, key.data, 3, 4, null, 0, 0];
+    const parameters = [0.1, 1, 0, 1, 5, 2];
+    const outputs = [null, null, null, perRow, null];
+    expect(nativeArguments('infoNce', call)).toEqual([
+      ...matrices,
+      ...[null, null, queryLabels, keyLabels, mask],
+      ...parameters,
+      ...outputs,
+      ...[0.5, true, false, 3, 2],
+    ]);
+  });
+
   test('every kernel has a row', () => {
-    expect(Object.keys(KERNELS).sort()).toEqual(['alignment', 'cosineSimilarity', 'cosineSimilarityBackward', 'ntXent', 'uniformity']);
+    expect(Object.keys(KERNELS).sort()).toEqual([
+      'alignment',
+      'barlowTwins',
+      'cosineSimilarity',
+      'cosineSimilarityBackward',
+      'crossUniformity',
+      'dcl',
+      'infoNce',
+      'nearest',
+      'ntXent',
+      'sigLip',
+      'supCon',
+      'uniformity',
+      'vicReg',
+    ]);
   });
 });

@@ -1,0 +1,51 @@
+// Which kernels of the C ABI this library has, and the answer of those that it does not have yet.
+#include <cstdio>
+
+#include "contrastive_kernels.h"
+
+namespace {
+
+int unavailable(const char* kernel, ck_error* error) {
+  if (error != nullptr) {
+    *error = {-1, -1, -1, ""};
+    std::snprintf(error->message, sizeof error->message, "the CPU library has no kernel %s", kernel);
+  }
+  return CK_UNAVAILABLE;
+}
+
+}  // namespace
+
+int32_t ck_supports(int32_t kernel) { return kernel >= CK_COSINE_SIMILARITY && kernel <= CK_ALIGNMENT; }
+
+int ck_info_nce(const ck_matrix*, const ck_matrix*, const ck_matrix*, const ck_info_nce_pairs*, const ck_options*, float*, float*, float*,
+                float*, float*, ck_result*, ck_error* error) {
+  return unavailable("infoNce", error);
+}
+
+int ck_sup_con(const ck_matrix*, const int32_t*, int32_t, const ck_options*, float*, float*, float*, ck_result*, ck_error* error) {
+  return unavailable("supCon", error);
+}
+
+int ck_dcl(const ck_matrix*, const ck_matrix*, double, const ck_options*, float*, float*, float*, float*, ck_result*, ck_error* error) {
+  return unavailable("dcl", error);
+}
+
+int ck_sig_lip(const ck_matrix*, const ck_matrix*, double, const ck_options*, float*, float*, float*, ck_result*, ck_error* error) {
+  return unavailable("sigLip", error);
+}
+
+int ck_barlow_twins(const ck_matrix*, const ck_matrix*, double, const ck_options*, float*, float*, ck_result*, ck_error* error) {
+  return unavailable("barlowTwins", error);
+}
+
+int ck_vic_reg(const ck_matrix*, const ck_matrix*, double, double, double, const ck_options*, float*, float*, ck_result*, ck_error* error) {
+  return unavailable("vicReg", error);
+}
+
+int ck_cross_uniformity(const ck_matrix*, const ck_matrix*, double, const ck_options*, float*, float*, ck_result*, ck_error* error) {
+  return unavailable("crossUniformity", error);
+}
+
+int ck_nearest(const ck_matrix*, const ck_matrix*, int64_t, int32_t, const ck_options*, int32_t*, float*, ck_error* error) {
+  return unavailable("nearest", error);
+}
