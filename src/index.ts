@@ -2,7 +2,7 @@
  * contrastive-kernels: contrastive-learning losses as fused kernels, forward and backward, in O(rows x cols) memory.
  * Everything users import; sub-packages (`contrastive-kernels/tfjs`) are built beside it and never imported here.
  */
-export type { BackendStatus, PairLayout, Precision, Stats } from './backends/backend.js';
+export type { BackendStatus, NegativeMode, PairLayout, Precision, Stats, SupConVariant } from './backends/backend.js';
 export { type BackendChoice, backends } from './backends/select.js';
 export { type BackendName, BackendUnavailableError, NonFiniteError } from './errors.js';
 export {
@@ -35,6 +35,13 @@ export {
   cosineSimilarityBackward,
   cosineSimilarityBackwardAsync,
 } from './losses/cosine-similarity.js';
+export {
+  type InfoNceGradients,
+  type InfoNceOptions,
+  type InfoNceResult,
+  infoNce,
+  infoNceAsync,
+} from './losses/info-nce.js';
 export { mutualInformationBound } from './losses/mutual-information-bound.js';
 export { type NtXentGradients, type NtXentOptions, type NtXentResult, ntXent, ntXentAsync } from './losses/nt-xent.js';
 export type { KernelOptions, LossOptions, Reduction } from './losses/plan.js';

@@ -91,6 +91,12 @@ export function checkSameShape(argument: string, given: Rows, other: string, exp
   }
 }
 
+export function checkSameCols(argument: string, given: Rows, other: string, expected: Rows): void {
+  if (given.cols !== expected.cols) {
+    throw new RangeError(`${argument}: expected rows of ${expected.cols} columns as ${other} has, got ${given.cols}`);
+  }
+}
+
 /** The options as an object whose every name is in `known`; a mistyped name is an error, not a default. */
 export function readOptions<T extends object>(value: T | undefined, known: ReadonlySet<string>): T {
   if (value === undefined) return {} as T;
@@ -131,6 +137,49 @@ export function readInteger(option: string, value: unknown, min: number, max: nu
   if (!Number.isInteger(value) || value < min || value > max) {
     throw new RangeError(`${option}: expected an integer from ${min} to ${max}, got ${value}`);
   }
+  return value;
+}
+
+/** Integers from `min` to `max`: an Int32Array, or an array of integers. Always a copy: the caller's may change while a call runs. */
+export function readIntegers(argument: string, value: unknown, length: number, min: number, max: number): Int32Array {
+  if (!types.isInt32Array(value) && !Array.isArray(value)) {
+    throw new TypeError(`${argument}: expected an Int32Array or an array of integers, got ${describe(value)}`);
+  }
+  if (value.length !== length) throw new RangeError(`${argument}: expected ${length} integers, got ${value.length}`);
+  for (let i = 0; i < length; i++) {
+    const element: unknown = value[i];
+    if (typeof element !== 'number') throw new TypeError(`${argument}: expected integers, got ${describe(element)} at ${i}`);
+    if (!Number.isInteger(element) || element < min || element > max) {
+      throw new RangeError(`${argument}: expected integers from ${min} to ${max}, got ${element} at ${i}`);
+    }
+  }
+  return Int32Array.from(value);
+}
+
+/** One label a row; any int32. */
+export function readLabels(argument: string, value: unknown, rows: number): Int32Array {
+  return readIntegers(argument, value, rows, -(2 ** 31), 2 ** 31 - 1);
+}
+
+/** Yes or no for every pair, [rows, cols]: a Uint8Array (0 is no), or an array of booleans. Always a copy. */
+export function readMask(argument: string, value: unknown, rows: number, cols: number): Uint8Array {
+  if (!types.isUint8Array(value) && !Array.isArray(value)) {
+    throw new TypeError(`${argument}: expected a Uint8Array or an array of booleans, got ${describe(value)}`);
+  }
+  if (value.length !== rows * cols) {
+    throw new RangeError(`${argument}: expected ${rows} x ${cols} = ${rows * cols} elements, got ${value.length}`);
+  }
+  if (types.isUint8Array(value)) return value.slice();
+  const wrong = value.findIndex((element) => typeof element !== 'boolean');
+  if (wrong >= 0) throw new TypeError(`${argument}: expected booleans, got ${describe(value[wrong])} at ${wrong}`);
+  return Uint8Array.from(value, Number);
+}
+
+/** A finite number of either sign. */
+export function readNumber(option: string, value: unknown, otherwise: number): number {
+  if (value === undefined) return otherwise;
+  if (typeof value !== 'number') throw new TypeError(`${option}: expected a number, got ${describe(value)}`);
+  if (!Number.isFinite(value)) throw new RangeError(`${option}: expected a finite number, got ${value}`);
   return value;
 }
 

@@ -1,6 +1,7 @@
 /** The reference as a backend: always there, one thread, float64 inside. */
 import { alignment } from '../reference/alignment.js';
 import { cosineSimilarity, cosineSimilarityBackward } from '../reference/cosine-similarity.js';
+import { infoNce } from '../reference/info-nce.js';
 import { ntXent } from '../reference/nt-xent.js';
 import { runInSlices, runToEnd, type Steps } from '../reference/steps.js';
 import { uniformity } from '../reference/uniformity.js';
@@ -12,6 +13,7 @@ const kernels: { readonly [K in KernelName]?: (call: KernelCall<K>) => Steps } =
   ntXent,
   uniformity,
   alignment,
+  infoNce,
 };
 
 function start<K extends KernelName>(kernel: K, call: KernelCall<K>): Steps {

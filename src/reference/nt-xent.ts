@@ -12,6 +12,7 @@
  * of nearly equal numbers. Row i of the similarities is all that is stored; its part of the gradient goes to every row at once.
  */
 import type { KernelCall, PairLayout } from '../backends/backend.js';
+import { sigmoid, softplus } from './logistic.js';
 import { addRowOfPairs, checkFitsFloat32, type Directions, gradientByInput, readRows, rowProducts } from './rows.js';
 import type { Steps } from './steps.js';
 
@@ -117,16 +118,4 @@ function oneRow(z: Directions, i: number, p: number, temperature: number, s: Flo
     addRowOfPairs(z, i, z, coefficients, gradient, gradient);
   }
   return { loss, logSumExp: positive / temperature + loss, temperatureSum, positive, negativeSum, hit: positive > largest };
-}
-
-/** log(1 + exp(a)), to full relative accuracy at both ends. */
-function softplus(a: number): number {
-  return a > 0 ? a + Math.log1p(Math.exp(-a)) : Math.log1p(Math.exp(a));
-}
-
-/** 1 / (1 + exp(-a)), to full relative accuracy where it is small. */
-function sigmoid(a: number): number {
-  if (a > 0) return 1 / (1 + Math.exp(-a));
-  const e = Math.exp(a);
-  return e / (1 + e);
 }

@@ -33,6 +33,12 @@ export function readRows(argument: string, { data, rows, cols }: Rows, normalize
   return { rows, cols, normalized: normalize, u, norm };
 }
 
+/** Rows start .. start + count - 1, as a view. */
+export function rowsBetween(x: Directions, start: number, count: number): Directions {
+  const end = start + count;
+  return { ...x, rows: count, u: x.u.subarray(start * x.cols, end * x.cols), norm: x.norm.subarray(start, end) };
+}
+
 /** For inputs that are not normalised, such as an upstream gradient. */
 export function checkFinite(argument: string, { data, rows, cols }: Rows): void {
   for (let i = 0; i < rows; i++) {
