@@ -23,12 +23,13 @@ struct Versions {
   }
 };
 
+// Properties take the driver a while, so a call that needs none does not ask for them.
 cudaError_t find_device(cudaDeviceProp* properties) {
   int count = 0, device = 0;
   cudaError_t error = cudaGetDeviceCount(&count);
   if (error == cudaSuccess && count == 0) error = cudaErrorNoDevice;
   if (error == cudaSuccess) error = cudaGetDevice(&device);
-  if (error == cudaSuccess) error = cudaGetDeviceProperties(properties, device);
+  if (error == cudaSuccess && properties) error = cudaGetDeviceProperties(properties, device);
   if (error == cudaSuccess) error = kernels_loadable();
   if (error != cudaSuccess) cudaGetLastError();
   return error;
@@ -61,13 +62,12 @@ void replace_quotes(char* text) {
 }  // namespace
 
 void unavailable_reason(char* reason, size_t size) {
+  const cudaError_t error = find_device(nullptr);
+  *reason = '\0';
+  if (error == cudaSuccess) return;
   cudaDeviceProp device = {};
-  const cudaError_t error = find_device(&device);
-  if (error == cudaSuccess) {
-    *reason = '\0';
-  } else {
-    explain(error, device, reason, size);
-  }
+  find_device(&device);
+  explain(error, device, reason, size);
 }
 
 }  // namespace ck::cuda

@@ -33,6 +33,9 @@ __device__ __forceinline__ float multiply_add(float a, float b, float c) { retur
 // Memory between two buffers, which nobody may touch.
 inline void guard(void*, size_t) {}
 
+// Memory that is used again: in the emulation it looks as fresh as from cudaMalloc, so that nothing can lean on old values.
+inline void refresh(void*, size_t) {}
+
 #else
 
 template <class... P, class... A>
@@ -46,6 +49,7 @@ cudaError_t launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared_by
 inline float multiply_add(float a, float b, float c) { return a * b + c; }
 
 inline void guard(void* memory, size_t bytes) { simt::guard(memory, bytes); }
+inline void refresh(void* memory, size_t bytes) { simt::refresh(memory, bytes); }
 
 #endif
 

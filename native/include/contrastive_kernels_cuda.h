@@ -48,6 +48,27 @@ int ck_cuda_uniformity(const ck_matrix* x, double t, const ck_options* options, 
 int ck_cuda_alignment(const ck_matrix* x, const ck_matrix* y, double alpha, const ck_options* options, float* per_row, float* gradient_x,
                       float* gradient_y, ck_cuda_report* report, void* workspace, size_t workspace_bytes, void* stream, ck_error* error);
 
+/*
+ * Data that stays on the device. The functions of contrastive_kernels.h take device memory for any matrix and any float output as
+ * well: such an input is read, and such an output written, where it is. An output in device memory is written whatever the call
+ * returns; what it holds counts only after CK_OK. Device memory from elsewhere must be 16-byte aligned, and idle.
+ *
+ * ck_cuda_allocate: 256-byte aligned memory of the current device; CK_OUT_OF_MEMORY where it has no room, after everything that is kept
+ * for later calls has been freed. ck_cuda_release: gives it back, once no call uses it any more. Both copies are complete on return.
+ */
+int ck_cuda_allocate(size_t bytes, void** memory, ck_error* error);
+void ck_cuda_release(void* memory);
+int ck_cuda_upload(void* to, const void* from, size_t bytes, ck_error* error);
+int ck_cuda_download(void* to, const void* from, size_t bytes, ck_error* error);
+
+/*
+ * The functions of contrastive_kernels.h keep device memory and streams between calls, so that a repeated call allocates nothing: up to
+ * CONTRASTIVE_KERNELS_CUDA_KEEP_BYTES bytes (default 1 GiB). ck_cuda_trim frees what no call is using; ck_cuda_kept_bytes is how much
+ * that is.
+ */
+void ck_cuda_trim(void);
+size_t ck_cuda_kept_bytes(void);
+
 /* Bytes of workspace for a call of kernel; rows_y is used by the cosines. */
 size_t ck_cuda_workspace_bytes(int32_t kernel, int64_t rows_x, int64_t rows_y, int64_t cols, int32_t gradients, const ck_options* options);
 

@@ -77,6 +77,11 @@ enum : int {
   cudaErrorNoKernelImageForDevice = 209,
   cudaErrorLaunchFailure = 719
 };
+enum cudaMemoryType { cudaMemoryTypeUnregistered = 0, cudaMemoryTypeHost = 1, cudaMemoryTypeDevice = 2, cudaMemoryTypeManaged = 3 };
+struct cudaPointerAttributes {
+  cudaMemoryType type;
+  int device;
+};
 enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2, cudaMemcpyDeviceToDevice = 3 };
 enum { cudaStreamNonBlocking = 1 };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
@@ -102,6 +107,9 @@ const char* cudaGetErrorString(cudaError_t error);
 const char* cudaGetErrorName(cudaError_t error);
 cudaError_t cudaMalloc(void** pointer, size_t bytes);
 cudaError_t cudaFree(void* pointer);
+cudaError_t cudaMallocHost(void** pointer, size_t bytes);
+cudaError_t cudaFreeHost(void* pointer);
+cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const void* pointer);
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream);
 cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stream);
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags);
@@ -128,11 +136,14 @@ extern Faults faults;
 size_t allocated_bytes();  // device memory now held
 size_t peak_bytes();       // the most held since reset_peak
 void reset_peak();
+size_t allocations();      // of device and page-locked memory and of streams, since the process began
 
 // Checks a launch as the runtime would, then runs it.
 cudaError_t launch(dim3 grid, dim3 block, size_t shared_bytes, void (*body)(const void*), const void* closure);
 
 // Marks memory that nothing may touch; AddressSanitizer reports who does.
 void guard(void* memory, size_t bytes);
+// Makes used memory look as fresh from cudaMalloc: unguarded, 0xFF.
+void refresh(void* memory, size_t bytes);
 
 }  // namespace simt

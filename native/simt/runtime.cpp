@@ -22,7 +22,7 @@ constexpr size_t kDefaultMemoryBytes = size_t(4) << 30;
 struct Device {
   std::mutex lock;
   std::map<unsigned char*, size_t> allocations;
-  size_t allocated = 0, peak = 0;
+  size_t allocated = 0, peak = 0, allocations_made = 0;
   cudaError_t last_error = cudaSuccess;
 };
 Device& device = *new Device;  // never destroyed: calls may still be running when the process exits
@@ -91,6 +91,11 @@ void reset_peak() {
   device.peak = device.allocated;
 }
 
+size_t allocations() {
+  std::lock_guard<std::mutex> guard(device.lock);
+  return device.allocations_made;
+}
+
 cudaError_t launch(dim3 grid, dim3 block, size_t shared_bytes, void (*body)(const void*), const void* closure) {
   {
     Call call;
@@ -108,6 +113,13 @@ void guard([[maybe_unused]] void* memory, [[maybe_unused]] size_t bytes) {
 #ifdef SIMT_ASAN
   __asan_poison_memory_region(memory, bytes);
 #endif
+}
+
+void refresh(void* memory, size_t bytes) {
+#ifdef SIMT_ASAN
+  __asan_unpoison_memory_region(memory, bytes);
+#endif
+  std::memset(memory, 0xFF, bytes);
 }
 
 }  // namespace simt
@@ -166,6 +178,7 @@ cudaError_t cudaMalloc(void** pointer, size_t bytes) {
   std::memset(memory, 0xFF, bytes);
   device.allocations[static_cast<unsigned char*>(memory)] = bytes;
   device.allocated += bytes;
+  ++device.allocations_made;
   if (device.allocated > device.peak) device.peak = device.allocated;
   *pointer = memory;
   return cudaSuccess;
@@ -182,6 +195,28 @@ cudaError_t cudaFree(void* pointer) {
   device.allocated -= found->second;
   device.allocations.erase(found);
   std::free(pointer);
+  return cudaSuccess;
+}
+
+cudaError_t cudaMallocHost(void** pointer, size_t bytes) {
+  simt::Call call;
+  *pointer = nullptr;
+  if (call.injected) return call.injected;
+  *pointer = std::malloc(bytes ? bytes : 1);
+  if (!*pointer) return simt::remember(cudaErrorMemoryAllocation);
+  ++device.allocations_made;
+  return cudaSuccess;
+}
+
+cudaError_t cudaFreeHost(void* pointer) {
+  std::free(pointer);
+  return cudaSuccess;
+}
+
+cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const void* pointer) {
+  std::lock_guard<std::mutex> guard(device.lock);
+  attributes->type = simt::on_device(pointer, 1) ? cudaMemoryTypeDevice : cudaMemoryTypeUnregistered;
+  attributes->device = 0;
   return cudaSuccess;
 }
 
@@ -205,6 +240,7 @@ cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t) {
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
   simt::Call call;
   *stream = nullptr;
+  if (!call.injected) ++device.allocations_made;
   return call.injected;
 }
 
