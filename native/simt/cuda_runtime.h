@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "simt.hpp"
+#include "tensor_core.hpp"
 
 #define __global__
 #define __device__
@@ -23,6 +24,9 @@
 
 struct alignas(16) float4 {
   float x, y, z, w;
+};
+struct alignas(8) float2 {
+  float x, y;
 };
 
 inline void __syncthreads() { simt::sync_block(); }

@@ -103,6 +103,7 @@ struct Engine {
   Tags* tags;
   char launch_tag, end_tag;
   unsigned char* shared;
+  size_t shared_bytes;
   void (*body)(const void*);
   const void* closure;
   bool reverse;
@@ -193,6 +194,7 @@ void thread_main() {
   engine.body(engine.closure);
   release(&engine.end_tag);
   Fiber& me = self();
+  if (me.copies.issued != me.copies.delivered) fail("ended with an asynchronous copy that it did not wait for");
   me.state = State::done;
   ++engine.ended;
   ++engine.warps[me.warp].ended;
@@ -254,6 +256,7 @@ void start_block(uint3 block_index, dim3 grid, dim3 block, unsigned number) {
     fiber.state = State::ready;
     fiber.operation = Operation::none;
     fiber.barriers = fiber.exchanges = 0;
+    fiber.copies.issued = fiber.copies.delivered = fiber.copies.committed = fiber.copies.waited = 0;
     restart(fiber);
   }
 }
@@ -288,6 +291,15 @@ void run_block() {
 
 unsigned char* shared_memory() { return engine.shared; }
 
+void require(bool right, const char* why) {
+  if (!right) fail(why);
+}
+
+bool is_shared(const void* memory, size_t bytes) {
+  const auto* at = static_cast<const unsigned char*>(memory);
+  return at >= engine.shared && at + bytes <= engine.shared + engine.shared_bytes;
+}
+
 void sync_block() {
   Fiber& me = self();
   char* tag = &engine.tags->barrier[me.barriers++ & 1];
@@ -303,12 +315,13 @@ void sync_block() {
   acquire(tag);
 }
 
-const Words* exchange(Operation operation, const Words& mine) {
+const Words* exchange(Operation operation, const Words& mine, void (*leader)(Words* all)) {
   Fiber& me = self();
   Warp& warp = engine.warps[me.warp];
   Words* slot = warp.slot[me.exchanges++ & 1];
-  for (int i = 0; i < 4; ++i) slot[me.lane].word[i] = mine.word[i];
+  slot[me.lane] = mine;
   me.operation = operation;
+  if (leader && warp.size < kWarp) fail("an operation of a full warp in a warp that is not full");
   if (warp.ended) fail("waits in a warp operation that ended lanes will not reach");
   if (++warp.arrived < warp.size) {
     me.state = State::in_warp;
@@ -321,6 +334,7 @@ const Words* exchange(Operation operation, const Words& mine) {
     if (lane.operation != operation) fail("lanes of one warp met in different operations");
     lane.state = State::ready;
   }
+  if (leader) leader(slot);
   return slot;
 }
 
@@ -348,6 +362,7 @@ void run(dim3 grid, dim3 block, size_t shared_bytes, void (*body)(const void*), 
   engine.warp_count = (engine.thread_count + kWarp - 1) / kWarp;
   engine.body = body;
   engine.closure = closure;
+  engine.shared_bytes = shared_bytes;
 #ifdef SIMT_TSAN
   engine.tsan = __tsan_get_current_fiber();
   constexpr bool kFreshMemory = true;  // to TSan, memory used again would be a race between blocks
