@@ -1,6 +1,7 @@
 // The Node addon: marshals between JavaScript and the C ABI, and computes nothing. The same sources are linked with the CPU
 // library, with the CUDA library and with its emulation. JavaScript sees (src/native/binding.ts): for every row of kKernels a
-// function <name> and its twin <name>Async if the library has the kernel, describe(), workspaceBytes() and measurePeak().
+// function <name> and its twin <name>Async if the library has the kernel, describe(), workspaceBytes() and measurePeak(),
+// and with a CUDA library the functions of device.h.
 //
 // It keeps no state, neither per process nor per environment: whatever a call needs lives in the call, so that any number of
 // worker threads may load it and end in the middle of a call.
@@ -10,6 +11,7 @@
 
 #include "addon/arguments.h"
 #include "addon/async_call.h"
+#include "addon/device.h"
 #include "addon/kernels.h"
 
 namespace ck_addon {
@@ -81,6 +83,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("describe", Napi::Function::New<describe>(env, "describe"));
   exports.Set("workspaceBytes", Napi::Function::New<workspace_bytes>(env, "workspaceBytes"));
   exports.Set("measurePeak", Napi::Function::New<measure_peak>(env, "measurePeak"));
+  add_device_functions(env, exports);
   return exports;
 }
 

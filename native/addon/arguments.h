@@ -35,7 +35,8 @@ ck_error empty_error();
 // [loss, temperatureGradient, positiveSimilarity, negativeSimilarity, accuracy, skippedRows, biasGradient]
 Napi::Value to_array(Napi::Env env, const ck_result& result);
 
-// An Error with status, argument, row, column and value (of the non-finite element), from which TypeScript makes the typed one.
+// An Error with status, argument, row, column and value (of the non-finite element, where it can be read), from which TypeScript makes the
+// typed one.
 Napi::Error to_error(Napi::Env env, int status, const ck_error& error, const Call& call);
 
 }  // namespace ck_addon

@@ -23,7 +23,7 @@ AsyncCall::AsyncCall(const Napi::CallbackInfo& info, const Kernel& kernel)
       error_(empty_error()),
       deferred_(Napi::Promise::Deferred::New(info.Env())) {
   for (int i = 0; i < kernel.outputs; ++i) {
-    if (call_.outputs[i] == nullptr) continue;
+    if (call_.outputs[i] == nullptr || call_.is_on_device(call_.outputs[i])) continue;
     lengths_[i] = static_cast<size_t>(kernel.output_arrays[i].length(call_));
     outputs_[i] = Napi::Persistent(info[output_position(kernel, i)].As<Napi::Object>());
   }
@@ -44,7 +44,7 @@ void AsyncCall::copy_inputs() {
   for (int i = 0; i < kernel_.inputs; ++i) {
     ck_matrix& input = call_.inputs[i];
     originals[i] = input.data;
-    if (input.data == nullptr) continue;
+    if (input.data == nullptr || call_.is_on_device(input.data)) continue;
     // The same array given twice stays one array: a kernel may take a shorter way then, and async must give the bits of sync.
     const float* const* same = std::find(originals, originals + i, input.data);
     if (same != originals + i && call_.inputs[same - originals].rows == input.rows) {

@@ -36,7 +36,7 @@ class AsyncCall : public Napi::AsyncWorker {
   std::unique_ptr<float[]> copies_[kMaxInputs];
   std::unique_ptr<char[]> integer_copies_[kMaxIntegers];
   std::unique_ptr<char[]> computed_[kMaxOutputs];
-  size_t lengths_[kMaxOutputs] = {};  // in elements; 0: output not wanted
+  size_t lengths_[kMaxOutputs] = {};  // in elements; 0: nothing to copy back
   Napi::ObjectReference outputs_[kMaxOutputs];
   Napi::ObjectReference cancel_;
   Napi::Promise::Deferred deferred_;

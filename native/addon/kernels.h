@@ -6,6 +6,9 @@
 #ifndef CONTRASTIVE_KERNELS_ADDON_KERNELS_H
 #define CONTRASTIVE_KERNELS_ADDON_KERNELS_H
 
+#include <memory>
+#include <vector>
+
 #include "contrastive_kernels.h"
 
 namespace ck_addon {
@@ -15,14 +18,22 @@ constexpr int kMaxIntegers = 5;
 constexpr int kMaxParameters = 6;
 constexpr int kMaxOutputs = 5;
 
-// One call as the C functions want it. An input, array or output that was not given is a null pointer.
+// One call as the C functions want it. An input, array or output that was not given is a null pointer. Matrices and float outputs may
+// be device memory, which the call then holds.
 struct Call {
   ck_matrix inputs[kMaxInputs] = {};
   const void* integers[kMaxIntegers] = {};
   double parameters[kMaxParameters] = {};
   void* outputs[kMaxOutputs] = {};
   ck_options options = {};
+  std::vector<std::shared_ptr<float>> device_memory;
 
+  bool is_on_device(const void* data) const {
+    for (const std::shared_ptr<float>& memory : device_memory) {
+      if (memory.get() == data) return true;
+    }
+    return false;
+  }
   const ck_matrix* input(int i) const { return inputs[i].data == nullptr ? nullptr : &inputs[i]; }
   const int32_t* int32s(int i) const { return static_cast<const int32_t*>(integers[i]); }
   const uint8_t* bytes(int i) const { return static_cast<const uint8_t*>(integers[i]); }

@@ -12,7 +12,7 @@
         "<!@(node -p \"const lists = require('../sources.json'); [...lists.addon, ...lists.cuda, ...lists.simt].map((path) => '../../' + path).join(' ')\")",
       ],
       "include_dirs": [".", "../include", "..", "<!(node -p \"require('node-addon-api').include_dir\")"],
-      "defines": ["NAPI_VERSION=8", "NODE_ADDON_API_CPP_EXCEPTIONS_ALL", "NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS"],
+      "defines": ["NAPI_VERSION=8", "NODE_ADDON_API_CPP_EXCEPTIONS_ALL", "NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS", "CONTRASTIVE_KERNELS_DEVICE"],
       "cflags_cc": ["-std=c++20", "-O2", "-Wall", "-Wextra", "-fvisibility=hidden", "-fvisibility-inlines-hidden", "-fPIC"],
       "cflags_cc!": ["-fno-exceptions", "-std=gnu++17", "-std=gnu++20", "-fno-rtti", "-O3"],
       "xcode_settings": {
