@@ -28,8 +28,8 @@ export interface NativeFailure extends Error {
   readonly argument: number;
   readonly row: number;
   readonly column: number;
-  /** The non-finite element. */
-  readonly value: number;
+  /** The non-finite element; undefined where it is on a device. */
+  readonly value: number | undefined;
 }
 
 type Argument = Float32Array | Int32Array | Uint8Array | number | boolean | null;
