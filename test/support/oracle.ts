@@ -15,7 +15,7 @@ export interface OracleGradient {
   readonly cols: number;
 }
 
-class Vectors {
+export class Vectors {
   readonly rows: number;
   readonly cols: number;
   readonly u: number[][];
