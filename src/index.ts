@@ -26,6 +26,14 @@ export {
   alignmentAsync,
 } from './losses/alignment.js';
 export {
+  type AlignmentUniformityOptions,
+  type AlignmentUniformityResult,
+  alignmentUniformity,
+  alignmentUniformityAsync,
+} from './losses/alignment-uniformity.js';
+export { type BarlowTwinsOptions, barlowTwins, barlowTwinsAsync } from './losses/barlow-twins.js';
+export type { ColumnLossGradients, ColumnLossOptions, ColumnLossResult } from './losses/columns.js';
+export {
   type CosineSimilarityBackwardOptions,
   type CosineSimilarityBackwardResult,
   type CosineSimilarityOptions,
@@ -36,6 +44,13 @@ export {
   cosineSimilarityBackwardAsync,
 } from './losses/cosine-similarity.js';
 export {
+  type CrossUniformityGradients,
+  type CrossUniformityOptions,
+  type CrossUniformityResult,
+  crossUniformity,
+  crossUniformityAsync,
+} from './losses/cross-uniformity.js';
+export {
   type InfoNceGradients,
   type InfoNceOptions,
   type InfoNceResult,
@@ -43,8 +58,16 @@ export {
   infoNceAsync,
 } from './losses/info-nce.js';
 export { mutualInformationBound } from './losses/mutual-information-bound.js';
+export {
+  type NegativeCosineGradients,
+  type NegativeCosineOptions,
+  type NegativeCosineResult,
+  negativeCosine,
+  negativeCosineAsync,
+} from './losses/negative-cosine.js';
 export { type NtXentGradients, type NtXentOptions, type NtXentResult, ntXent, ntXentAsync } from './losses/nt-xent.js';
 export type { KernelOptions, LossOptions, Reduction } from './losses/plan.js';
+export { type SigLipGradients, type SigLipOptions, type SigLipResult, sigLip, sigLipAsync } from './losses/sig-lip.js';
 export {
   type UniformityGradients,
   type UniformityOptions,
@@ -52,6 +75,7 @@ export {
   uniformity,
   uniformityAsync,
 } from './losses/uniformity.js';
+export { type VicRegOptions, vicReg, vicRegAsync } from './losses/vic-reg.js';
 export { type WorkspaceOptions, workspaceBytes } from './losses/workspace-bytes.js';
 export { type Matrix, type MatrixLike, matrix } from './matrix.js';
 export { augment, type Batch, compose, type ImageBatch, twoViews } from './training/augment.js';

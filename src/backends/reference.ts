@@ -1,10 +1,15 @@
 /** The reference as a backend: always there, one thread, float64 inside. */
 import { alignment } from '../reference/alignment.js';
+import { barlowTwins } from '../reference/barlow-twins.js';
 import { cosineSimilarity, cosineSimilarityBackward } from '../reference/cosine-similarity.js';
+import { crossUniformity } from '../reference/cross-uniformity.js';
 import { infoNce } from '../reference/info-nce.js';
+import { nearest } from '../reference/nearest.js';
 import { ntXent } from '../reference/nt-xent.js';
+import { sigLip } from '../reference/sig-lip.js';
 import { runInSlices, runToEnd, type Steps } from '../reference/steps.js';
 import { uniformity } from '../reference/uniformity.js';
+import { vicReg } from '../reference/vic-reg.js';
 import { type Backend, type BackendStatus, integersOf, type KernelCall, type KernelName, type KernelResult } from './backend.js';
 
 const kernels: { readonly [K in KernelName]?: (call: KernelCall<K>) => Steps } = {
@@ -14,6 +19,11 @@ const kernels: { readonly [K in KernelName]?: (call: KernelCall<K>) => Steps } =
   uniformity,
   alignment,
   infoNce,
+  sigLip,
+  barlowTwins,
+  vicReg,
+  crossUniformity,
+  nearest,
 };
 
 function start<K extends KernelName>(kernel: K, call: KernelCall<K>): Steps {
