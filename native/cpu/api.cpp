@@ -51,6 +51,26 @@ void require(bool condition, int32_t argument, const char* message) {
   if (!condition) throw ck::Failure{CK_OUT_OF_RANGE, argument, -1, -1, message};
 }
 
+void require_temperature(const ck_options& options) {
+  require(options.temperature > 0.0 && std::isfinite(options.temperature), -1, "temperature is not a positive number");
+}
+
+void check_negatives(const ck_matrix& query, const ck_matrix& negatives, const ck_info_nce_pairs& pairs) {
+  check_size(negatives, 1, 2);
+  require(negatives.cols == query.cols, 2, "query and negatives have rows of different length");
+  if (pairs.negative_mode == CK_NEGATIVES_SHARED) {
+    require(pairs.own_negative_logit == 0.0 || negatives.rows >= query.rows, 2, "fewer negatives than queries, which have one each");
+    return;
+  }
+  require(pairs.per_query >= 1 && pairs.per_query <= INT32_MAX / query.rows, -1, "per_query is out of range");
+  const int64_t entries = query.rows * pairs.per_query;
+  if (pairs.negative_mode == CK_NEGATIVES_PAIRED)
+    return require(negatives.rows == entries, 2, "negatives are not per_query for each query");
+  require(pairs.negative_indices != nullptr, -1, "negative_indices are missing");
+  for (int64_t e = 0; e < entries; ++e)
+    require(pairs.negative_indices[e] >= 0 && pairs.negative_indices[e] < negatives.rows, -1, "a negative index is not a row of negatives");
+}
+
 void clear_result(ck_result* result) {
   result->loss = NAN;
   result->temperature_gradient = NAN;
@@ -89,7 +109,7 @@ int ck_nt_xent(const ck_matrix* z, int32_t pairs, const ck_options* options, flo
   return guarded(error, [&] {
     check_size(*z, 2, 0);
     require(z->rows % 2 == 0, 0, "an odd number of rows");
-    require(options->temperature > 0.0 && std::isfinite(options->temperature), -1, "temperature is not a positive number");
+    require_temperature(*options);
     ck_result made;
     clear_result(&made);
     ck::nt_xent(*z, pairs, *options, per_row, row_log_sum_exp, gradient_z, made);
@@ -121,6 +141,26 @@ int ck_alignment(const ck_matrix* x, const ck_matrix* y, double alpha, const ck_
   });
 }
 
+int ck_info_nce(const ck_matrix* query, const ck_matrix* key, const ck_matrix* negatives, const ck_info_nce_pairs* pairs,
+                const ck_options* options, float* per_row, float* row_log_sum_exp, float* gradient_query, float* gradient_key,
+                float* gradient_negatives, ck_result* result, ck_error* error) {
+  return guarded(error, [&] {
+    check_size(*query, 1, 0);
+    check_size(*key, pairs->positives == nullptr ? query->rows : 1, 1);
+    require(key->cols == query->cols, 1, "query and key have rows of different length");
+    require_temperature(*options);
+    require(!pairs->symmetric || pairs->in_batch, -1, "symmetric needs in_batch");
+    for (int64_t i = 0; pairs->positives != nullptr && i < query->rows; ++i)
+      require(pairs->positives[i] >= 0 && pairs->positives[i] < key->rows, -1, "a positive is not a row of key");
+    if (negatives != nullptr) check_negatives(*query, *negatives, *pairs);
+    ck_result made;
+    clear_result(&made);
+    ck::info_nce(*query, *key, negatives, *pairs, *options, per_row, row_log_sum_exp, gradient_query, gradient_key, gradient_negatives,
+                 made);
+    *result = made;
+  });
+}
+
 int64_t ck_workspace_bytes(int32_t kernel, int64_t rows_x, int64_t rows_y, int64_t cols, int32_t gradients, const ck_options* options) {
   int64_t bytes = 0;
   guarded(nullptr, [&] {
@@ -139,6 +179,9 @@ int64_t ck_workspace_bytes(int32_t kernel, int64_t rows_x, int64_t rows_y, int64
         break;
       case CK_ALIGNMENT:
         bytes = ck::alignment_bytes(rows_x, cols, *options);
+        break;
+      case CK_INFO_NCE:
+        bytes = ck::info_nce_bytes(rows_x, rows_y, cols, gradients != 0, *options);
         break;
       default:
         break;

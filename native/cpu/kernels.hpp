@@ -11,6 +11,8 @@
 
 #include <stdint.h>
 
+#include "cpu/contrast_kernels.hpp"
+
 namespace ck {
 
 struct Layout {
@@ -200,6 +202,7 @@ struct KernelTable {
   void (*finish)(FinishJob* job);
   void (*norms)(NormJob* job);
   void (*alignment)(AlignmentJob* job);
+  ContrastTable contrast;
   // <a, b> in double
   double (*dot)(const float* a, const float* b, int64_t cols);
 };

@@ -26,6 +26,11 @@ void cosine_similarity_backward(const ck_matrix& x, const ck_matrix& y, const ck
                                 float* gradient_x, float* gradient_y);
 int64_t cosine_similarity_backward_bytes(int64_t rows_x, int64_t rows_y, int64_t cols, const ck_options& options);
 
+void info_nce(const ck_matrix& query, const ck_matrix& key, const ck_matrix* negatives, const ck_info_nce_pairs& pairs,
+              const ck_options& options, float* per_row, float* row_log_sum_exp, float* gradient_query, float* gradient_key,
+              float* gradient_negatives, ck_result& result);
+int64_t info_nce_bytes(int64_t rows, int64_t keys, int64_t cols, bool gradients, const ck_options& options);
+
 }  // namespace ck
 
 #endif

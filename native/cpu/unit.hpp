@@ -5,7 +5,9 @@
 #error "define CK_ISA and include a simd header first"
 #endif
 
+#include "cpu/contrast_passes.hpp"
 #include "cpu/cosine_passes.hpp"
+#include "cpu/finish_pairs.hpp"
 #include "cpu/nt_xent_passes.hpp"
 #include "cpu/row_losses.hpp"
 #include "cpu/rows.hpp"
@@ -31,6 +33,7 @@ constexpr KernelTable make_table(const char* name) {
           finish,
           norms,
           alignment,
+          {contrast_forward, contrast_backward, contrast_repair_forward, contrast_repair_backward, pair_products, finish_pairs},
           dot};
 }
 

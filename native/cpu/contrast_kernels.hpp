@@ -1,0 +1,98 @@
+// What an instruction-set unit offers to losses that compare rows of two matrices (or of one with itself) by exponentials:
+// plain structs and a table of functions, as in kernels.hpp, which includes this.
+#ifndef CK_CPU_CONTRAST_KERNELS_HPP
+#define CK_CPU_CONTRAST_KERNELS_HPP
+
+#include <stdint.h>
+
+namespace ck {
+
+struct Layout;
+struct BlockPair;
+struct Scratch;
+
+// One side of the pairs: the rows of S, or its columns. All arrays have an element for each padded row.
+struct ContrastSide {
+  const Layout* layout;
+  const float* left;       // backward
+  float* sums;             // backward; NULL: no gradient wanted
+  double* totals;          // forward: sum over the pairs of 2^(y - shift); NULL: not a sum of this side
+  float* peaks;            // forward: largest y; NULL: not wanted
+  const float* weights;    // backward
+  const float* own_shift;  // repair: the shift of each row, NO_REPAIR for rows that need none
+  const int32_t* labels;   // NULL: none
+};
+
+// Passes over the pairs (i, j), y_ij the similarity in log2 units. One matrix with itself: rows and columns are the same arrays.
+struct ContrastPass {
+  ContrastSide rows, cols;
+  const float* right;      // of the columns' matrix
+  const int32_t* partner;  // NULL, or the column that is no pair of each row; -1: none
+  const uint8_t* mask;     // NULL, or [rows * columns]: 0 where the pair does not count
+  double* similarities;    // forward with labels or a mask: NULL, or per row the sum of y over its pairs
+  double* counts;          // with similarities: per row the number of its pairs
+  float shift;
+  int32_t block;
+};
+
+// y of pairs (i, partner_i), i in [first, last), by the arithmetic of the tiles: equal rows give equal bits.
+struct PairProductJob {
+  const Layout* row_layout;
+  const float* left;
+  const Layout* col_layout;
+  const float* right;
+  const int32_t* partner;
+  int64_t first, last;
+  float* out;
+};
+
+// Listed pairs of rows of one matrix with rows of another, whose coefficients are numbers of their own. Entry e has coefficient[e]
+// and row other[e] (NULL: e / divide) of the other matrix. Row r has the entries start[r] .. start[r + 1] of `order`, or, where
+// start is NULL, the entries r * each .. r * each + each - 1 as far as they are below count.
+struct PairList {
+  const int32_t* start;
+  const int32_t* order;
+  int64_t each;
+  int64_t count;
+  const int32_t* other;
+  int64_t divide;
+  const double* coefficient;
+  const float* data;
+  const double* norms;
+};
+
+constexpr int MOST_LISTS = 2;
+
+// Gradient rows out of accumulated sums and listed pairs: g = sums * sums_scale + sum over entries of coefficient * u_other,
+// projected on the tangent space when normalised, times scale / |x_i|.
+struct FinishPairsJob {
+  const float* data;
+  const Layout* layout;
+  const float* sums;  // NULL: none
+  const double* norms;
+  PairList lists[MOST_LISTS];
+  int32_t list_count;
+  double sums_scale;
+  double scale;
+  int32_t normalize;
+  int64_t first, last;
+  float* gradient;      // [rows, cols]; NULL: only check
+  double alignment;     // out: sum over rows of <g_i, u_i>
+  int64_t overflow;     // out: first row whose gradient does not fit float32, -1 if none
+  double* scratch_row;  // [cols]
+};
+
+constexpr float NO_REPAIR = 3e37f;  // no exponential above 0 is left: |y| is at most 1e37
+
+struct ContrastTable {
+  void (*forward)(const ContrastPass& pass, const BlockPair& pair, const Scratch& scratch);
+  void (*backward)(const ContrastPass& pass, const BlockPair& pair, const Scratch& scratch);
+  void (*repair_forward)(const ContrastPass& pass, const BlockPair& pair, const Scratch& scratch);
+  void (*repair_backward)(const ContrastPass& pass, const BlockPair& pair, const Scratch& scratch);
+  void (*pair_products)(const PairProductJob& job);
+  void (*finish_pairs)(FinishPairsJob* job);
+};
+
+}  // namespace ck
+
+#endif

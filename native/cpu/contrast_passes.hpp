@@ -1,0 +1,354 @@
+// The passes of losses made of sums of exponentials over the pairs of two matrices, or of one with itself: forward, backward, and
+// both again for rows and columns whose sums underflow. Included by unit.hpp in the namespace of an instruction set.
+//
+//   forward    e = 2^(y - shift) into the sum of the row, and of the column where the loss has column sums
+//   backward   the coefficient of a pair is e (w_i + w_j), for both rows
+#pragma once
+
+#include "cpu/lane_sums.hpp"
+
+namespace ck {
+namespace CK_ISA {
+
+typedef int32_t Ints __attribute__((vector_size(sizeof(Floats))));
+typedef uint8_t Bytes __attribute__((vector_size(LANES)));
+
+CK_INLINE Ints load_ints(const int32_t* p) {
+  Ints result;
+  __builtin_memcpy(&result, p, sizeof result);
+  return result;
+}
+CK_INLINE Ints broadcast_int(int32_t x) { return x - Ints{}; }
+CK_INLINE Floats select(Ints condition, Floats yes, Floats no) { return (Floats)((condition & (Ints)yes) | (~condition & (Ints)no)); }
+
+// Which pairs of a tile count, by labels and by a byte a pair.
+struct PairMask {
+  const int32_t* row_labels;
+  const int32_t* col_labels;
+  const uint8_t* bytes;
+  int64_t first_col, rows, cols;
+  int64_t col;
+  Ints l0, l1;
+
+  void set(const ContrastPass& pass, const Block& block) {
+    row_labels = pass.rows.labels;
+    col_labels = pass.cols.labels;
+    bytes = pass.mask;
+    first_col = block.col_first;
+    l0 = l1 = Ints{};
+    rows = pass.rows.layout->rows;
+    cols = pass.cols.layout->rows;
+  }
+  CK_INLINE void begin(int64_t c) {
+    col = first_col + c;
+    if (row_labels == nullptr) return;
+    l0 = load_ints(col_labels + col);
+    l1 = load_ints(col_labels + col + LANES);
+  }
+  CK_INLINE Ints counts(const uint8_t* p) const {
+    Bytes b;
+    __builtin_memcpy(&b, p, LANES);
+    return __builtin_convertvector(b, Ints) != 0;
+  }
+  // Excluded pairs become EXCLUDED.
+  CK_INLINE void apply(int64_t i, Floats& y0, Floats& y1) const {
+    const Floats none = broadcast(EXCLUDED);
+    if (row_labels != nullptr) {
+      const Ints l = broadcast_int(row_labels[i]);
+      y0 = select(l == l0, none, y0);
+      y1 = select(l == l1, none, y1);
+    }
+    if (bytes == nullptr || i >= rows) return;
+    const uint8_t* row = bytes + i * cols + col;
+    uint8_t edge[NR];
+    if (col + NR > cols) {  // the rest of the tile is excluded already
+      for (int j = 0; j < NR; ++j) edge[j] = col + j < cols ? row[j] : 0;
+      row = edge;
+    }
+    y0 = select(counts(row), y0, none);
+    y1 = select(counts(row + LANES), y1, none);
+  }
+};
+
+// For statistics under a mask: per row the sum of y and the number of pairs, in lanes.
+struct PairTally {
+  float* sums;  // [rows][LANES]; NULL: not wanted
+  float* counts;
+
+  CK_INLINE void row(int r, Floats y0, Floats y1) const {
+    if (sums == nullptr) return;
+    const Ints in0 = (Ints)(y0 > broadcast(0.5f * EXCLUDED)), in1 = (Ints)(y1 > broadcast(0.5f * EXCLUDED));
+    const Floats one = broadcast(1.0f);
+    float* s = sums + r * LANES;
+    float* n = counts + r * LANES;
+    store(s, add(load(s), add(select(in0, y0, zero()), select(in1, y1, zero()))));
+    store(n, add(load(n), add(select(in0, one, zero()), select(in1, one, zero()))));
+  }
+};
+
+template <bool PEAKS, bool MASKED>
+struct ContrastForward {
+  LaneSums sums;
+  LanePeaks peaks;
+  PairMask mask;
+  PairTally tally;
+  Floats shift;
+
+  CK_INLINE void begin(int64_t c) {
+    sums.begin(c);
+    if (PEAKS) peaks.begin(c);
+    if (MASKED) mask.begin(c);
+  }
+  CK_INLINE void row(int r, int64_t i, Floats y0, Floats y1) {
+    if (MASKED) {
+      mask.apply(i, y0, y1);
+      tally.row(r, y0, y1);
+    }
+    if (PEAKS) peaks.row(r, y0, y1);
+    sums.row(r, exp2(sub(y0, shift)), exp2(sub(y1, shift)));
+  }
+  CK_INLINE void end(int64_t c) {
+    sums.end(c);
+    if (PEAKS) peaks.end(c);
+  }
+};
+
+// Adds the lanes of each row to totals in double.
+static void flush_lanes(const Block& block, const float* lanes, double* totals) {
+  alignas(64) float sums[BLOCK_LARGE];
+  fold(lanes, block.count, sums, [](Floats a, Floats b) CK_LAMBDA_INLINE { return add(a, b); });
+  for (int64_t row = block.row_first; row < block.row_last; ++row) totals[row] += sums[row - block.row_first];
+}
+
+static void raise_peaks(const float* found, int64_t first, int64_t last, float* peaks) {
+  for (int64_t i = first; i < last; ++i)
+    if (found[i - first] > peaks[i]) peaks[i] = found[i - first];
+}
+
+// Peaks of the rows, and of the columns where these have sums.
+static void flush_peaks(const Block& block, const LanePeaks& found, const ContrastPass& pass) {
+  alignas(64) float largest[BLOCK_LARGE];
+  fold(found.rows, block.count, largest, [](Floats a, Floats b) CK_LAMBDA_INLINE { return maximum(a, b); });
+  raise_peaks(largest, block.row_first, block.row_last, pass.rows.peaks);
+  if (pass.cols.totals != nullptr) raise_peaks(found.cols, block.col_first, block.col_last, pass.cols.peaks);
+}
+
+template <bool PEAKS, bool MASKED>
+CK_INLINE void contrast_forward_blocks(const ContrastPass& pass, const BlockPair& pair, const Scratch& scratch) {
+  for_blocks(pair, pass.block, [&](const Block& block) {
+    ContrastForward<PEAKS, MASKED> policy;
+    policy.shift = broadcast(pass.shift);
+    policy.sums.rows = scratch.row_lanes;
+    policy.sums.cols = scratch.col_lanes;
+    policy.sums.clear(block.count, BLOCK_LARGE);
+    policy.peaks.rows = scratch.row_peaks;
+    policy.peaks.cols = scratch.col_peaks;
+    if (PEAKS) policy.peaks.clear(block.count, BLOCK_LARGE);
+    if (MASKED) {
+      policy.mask.set(pass, block);
+      policy.tally.sums = pass.similarities != nullptr ? scratch.coefficients : nullptr;  // free in the forward
+      policy.tally.counts = scratch.coefficients + BLOCK_LARGE * LANES;
+      if (pass.similarities != nullptr) fill(scratch.coefficients, 2 * BLOCK_LARGE * LANES, 0.0f);
+    }
+    walk(block, *pass.rows.layout, pass.rows.left, *pass.cols.layout, pass.right, pass.partner, nullptr, scratch.tile, policy);
+    policy.sums.flush_rows(block, pass.rows.totals);
+    if (pass.cols.totals != nullptr) policy.sums.flush_cols(block, pass.cols.totals);
+    if (PEAKS) flush_peaks(block, policy.peaks, pass);
+    if (MASKED && pass.similarities != nullptr) {
+      flush_lanes(block, policy.tally.sums, pass.similarities);
+      flush_lanes(block, policy.tally.counts, pass.counts);
+    }
+  });
+}
+
+CK_INLINE bool is_masked(const ContrastPass& pass) { return pass.mask != nullptr || pass.rows.labels != nullptr; }
+
+// Under a mask peaks are always wanted: they say which rows have a pair at all.
+void contrast_forward(const ContrastPass& pass, const BlockPair& pair, const Scratch& scratch) {
+  if (is_masked(pass))
+    contrast_forward_blocks<true, true>(pass, pair, scratch);
+  else if (pass.rows.peaks != nullptr)
+    contrast_forward_blocks<true, false>(pass, pair, scratch);
+  else
+    contrast_forward_blocks<false, false>(pass, pair, scratch);
+}
+
+template <bool MASKED>
+struct ContrastBackward {
+  PairMask mask;
+  float* coefficients;
+  const float* row_weights;
+  const float* col_weights;
+  int64_t first_col;
+  Floats shift, w0, w1;
+
+  CK_INLINE void begin(int64_t c) {
+    w0 = load(col_weights + first_col + c);
+    w1 = load(col_weights + first_col + c + LANES);
+    if (MASKED) mask.begin(c);
+  }
+  CK_INLINE void row(int r, int64_t i, Floats y0, Floats y1) {
+    if (MASKED) mask.apply(i, y0, y1);
+    const Floats w = broadcast(row_weights[i]);
+    float* out = coefficients + r * BLOCK_STRIDE;
+    store(out, mul(exp2(sub(y0, shift)), add(w, w0)));
+    store(out + LANES, mul(exp2(sub(y1, shift)), add(w, w1)));
+  }
+  CK_INLINE void end(int64_t) { coefficients += NR; }
+};
+
+CK_INLINE bool any_nonzero(const float* weights, int64_t first, int64_t last) {
+  bool any = false;
+  for (int64_t i = first; i < last; ++i) any |= weights[i] != 0.0f;
+  return any;
+}
+
+CK_INLINE bool has_weights(const ContrastPass& pass, const Block& block) {
+  return any_nonzero(pass.rows.weights, block.row_first, block.row_last) || any_nonzero(pass.cols.weights, block.col_first, block.col_last);
+}
+
+CK_INLINE void apply_both(const ContrastPass& pass, const Block& block, const Scratch& scratch) {
+  apply(block, *pass.rows.layout, pass.rows.left, pass.rows.sums, *pass.cols.layout, pass.cols.left, pass.cols.sums, scratch.coefficients);
+}
+
+template <bool MASKED>
+CK_INLINE void contrast_backward_blocks(const ContrastPass& pass, const BlockPair& pair, const Scratch& scratch) {
+  for_blocks(pair, pass.block, [&](const Block& block) {
+    if (!has_weights(pass, block)) return;
+    ContrastBackward<MASKED> policy;
+    if (MASKED) policy.mask.set(pass, block);
+    policy.coefficients = scratch.coefficients;
+    policy.row_weights = pass.rows.weights;
+    policy.col_weights = pass.cols.weights;
+    policy.first_col = block.col_first;
+    policy.shift = broadcast(pass.shift);
+    walk(block, *pass.rows.layout, pass.rows.left, *pass.cols.layout, pass.right, pass.partner, nullptr, scratch.tile, policy);
+    apply_both(pass, block, scratch);
+  });
+}
+
+void contrast_backward(const ContrastPass& pass, const BlockPair& pair, const Scratch& scratch) {
+  if (is_masked(pass))
+    contrast_backward_blocks<true>(pass, pair, scratch);
+  else
+    contrast_backward_blocks<false>(pass, pair, scratch);
+}
+
+// Repair: each side's terms relative to its own shift. COEFFICIENTS: backward, else the sums again.
+template <bool COEFFICIENTS>
+struct ContrastRepair {
+  PairMask mask;
+  LaneSums sums;
+  float* coefficients;
+  const float *row_shift, *col_shift, *row_weights, *col_weights;
+  float* row_lanes;
+  int64_t first_col;
+  Floats s0, s1, w0, w1, c0, c1;
+
+  CK_INLINE void begin(int64_t c) {
+    mask.begin(c);
+    s0 = load(col_shift + first_col + c);
+    s1 = load(col_shift + first_col + c + LANES);
+    if (COEFFICIENTS) {
+      w0 = load(col_weights + first_col + c);
+      w1 = load(col_weights + first_col + c + LANES);
+    } else {
+      sums.begin(c);
+    }
+  }
+  CK_INLINE void row(int r, int64_t i, Floats y0, Floats y1) {
+    mask.apply(i, y0, y1);
+    const Floats shift = broadcast(row_shift[i]);
+    const Floats e0 = exp2(sub(y0, shift)), e1 = exp2(sub(y1, shift));
+    const Floats f0 = exp2(sub(y0, s0)), f1 = exp2(sub(y1, s1));
+    if (COEFFICIENTS) {
+      const Floats w = broadcast(row_weights[i]);
+      float* out = coefficients + r * BLOCK_STRIDE;
+      store(out, fma(e0, w, mul(f0, w0)));
+      store(out + LANES, fma(e1, w, mul(f1, w1)));
+    } else {
+      sums.c0 = add(sums.c0, f0);
+      sums.c1 = add(sums.c1, f1);
+      store(row_lanes + r * LANES, add(load(row_lanes + r * LANES), add(e0, e1)));
+    }
+  }
+  CK_INLINE void end(int64_t c) {
+    if (COEFFICIENTS)
+      coefficients += NR;
+    else
+      sums.end(c);
+  }
+};
+
+CK_INLINE bool any_repair(const float* own_shift, int64_t first, int64_t last) {
+  bool any = false;
+  for (int64_t i = first; i < last; ++i) any |= own_shift[i] != NO_REPAIR;
+  return any;
+}
+
+template <bool COEFFICIENTS>
+CK_INLINE void contrast_repair_blocks(const ContrastPass& pass, const BlockPair& pair, const Scratch& scratch) {
+  for_blocks(pair, pass.block, [&](const Block& block) {
+    if (!any_repair(pass.rows.own_shift, block.row_first, block.row_last) &&
+        !any_repair(pass.cols.own_shift, block.col_first, block.col_last))
+      return;
+    ContrastRepair<COEFFICIENTS> policy;
+    policy.mask.set(pass, block);
+    policy.row_shift = pass.rows.own_shift;
+    policy.col_shift = pass.cols.own_shift;
+    policy.row_weights = pass.rows.weights;
+    policy.col_weights = pass.cols.weights;
+    policy.first_col = block.col_first;
+    policy.coefficients = scratch.coefficients;
+    policy.row_lanes = scratch.row_lanes;
+    policy.sums.rows = scratch.row_lanes;
+    policy.sums.cols = scratch.col_lanes;
+    if (!COEFFICIENTS) policy.sums.clear(block.count, BLOCK_LARGE);
+    walk(block, *pass.rows.layout, pass.rows.left, *pass.cols.layout, pass.right, pass.partner, nullptr, scratch.tile, policy);
+    if (COEFFICIENTS) {
+      apply_both(pass, block, scratch);
+    } else {
+      policy.sums.flush_rows(block, pass.rows.totals);
+      if (pass.cols.totals != nullptr) policy.sums.flush_cols(block, pass.cols.totals);
+    }
+  });
+}
+
+void contrast_repair_forward(const ContrastPass& pass, const BlockPair& pair, const Scratch& scratch) {
+  contrast_repair_blocks<false>(pass, pair, scratch);
+}
+void contrast_repair_backward(const ContrastPass& pass, const BlockPair& pair, const Scratch& scratch) {
+  contrast_repair_blocks<true>(pass, pair, scratch);
+}
+
+// Four pairs at a time, so that their chains of dependent additions overlap.
+void pair_products(const PairProductJob& job) {
+  constexpr int AT_ONCE = 4;
+  const int64_t cols = job.row_layout->cols;
+  const int64_t block = cols < SHORT_ROW ? DOT_BLOCK_SHORT : DOT_BLOCK;
+  for (int64_t first = job.first; first < job.last; first += AT_ONCE) {
+    const float* x[AT_ONCE];
+    const float* y[AT_ONCE];
+    Floats total[AT_ONCE];
+    for (int n = 0; n < AT_ONCE; ++n) {
+      const int64_t i = smaller(first + n, job.last - 1), j = job.partner[i];
+      x[n] = job.left + i / GROUP * job.row_layout->group_stride + i % GROUP * NR;
+      y[n] = job.right + j / NR * job.col_layout->panel_stride + j % NR;
+      total[n] = zero();
+    }
+    for (int64_t done = 0; done < cols; done += block) {
+      Floats sum[AT_ONCE] = {zero(), zero(), zero(), zero()};
+      for (int64_t k = done; k < smaller(done + block, cols); ++k)
+        for (int n = 0; n < AT_ONCE; ++n) sum[n] = fma(broadcast(x[n][k / NR * GROUP * NR + k % NR]), broadcast(y[n][k * NR]), sum[n]);
+      for (int n = 0; n < AT_ONCE; ++n) total[n] = done == 0 ? sum[n] : add(total[n], sum[n]);
+    }
+    for (int n = 0; n < AT_ONCE && first + n < job.last; ++n) {
+      alignas(64) float lanes[LANES];
+      store(lanes, total[n]);
+      job.out[first + n] = lanes[0];
+    }
+  }
+}
+
+}  // namespace CK_ISA
+}  // namespace ck
