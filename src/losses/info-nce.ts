@@ -15,6 +15,7 @@ import {
 } from '../validate.js';
 import { countedRows } from './info-nce-rows.js';
 import { LOSS_OPTIONS, type LossOptions, makePlan, type Plan, readCallOptions, readOutputs, readReduction } from './plan.js';
+import { withNamesOf } from './renamed.js';
 import { readTemperatureOrScale, type Scale, scaleGradient } from './scale.js';
 
 export interface InfoNceOptions extends LossOptions {
@@ -102,6 +103,7 @@ const OWN_OPTIONS = [
 ] as const;
 const KNOWN = new Set<string>([...LOSS_OPTIONS, ...OWN_OPTIONS]);
 const NEGATIVE_MODES = ['shared', 'paired', 'indexed'] as const;
+const NAMES: InfoNceNames = { query: 'query', key: 'key', negatives: 'negatives' };
 const SIMILARITIES = ['cosine', 'dot'] as const;
 
 /**
@@ -149,18 +151,36 @@ function plan(
   checkSameCols('key', key, 'query', query);
   const options = readOptions(optionsGiven, KNOWN);
   const scale = readTemperatureOrScale(options, 0.5);
-  return planInfoNce({ query, key }, options, scale, isAsync);
+  return planInfoNce({ query, key }, options, scale, isAsync, NAMES);
 }
 
-/** The plan of InfoNCE and of the losses that are InfoNCE under another name. The two matrices and the scale are read already. */
-export function planInfoNce(
-  { query, key }: { readonly query: Rows; readonly key: Rows },
-  options: InfoNceOptions,
+/** The matrices of InfoNCE as the caller of a loss knows them. */
+export interface InfoNceNames {
+  readonly query: string;
+  readonly key: string;
+  readonly negatives: string;
+}
+
+/** As `InfoNceResult`, with the gradients under the caller's names. */
+export interface NamedResult<Gradients> extends Omit<InfoNceResult, 'gradients'> {
+  readonly gradients?: Gradients;
+}
+
+/**
+ * The plan of InfoNCE and of the losses that are InfoNCE under another name. The two matrices and the scale are read already;
+ * `options.out`, the gradients and every error go by `names`.
+ */
+export function planInfoNce<Gradients>(
+  inputs: { readonly query: Rows; readonly key: Rows },
+  options: Omit<InfoNceOptions, 'out'> & { readonly out?: Readonly<Record<string, Float32Array | undefined>> | undefined },
   scale: Scale,
   isAsync: boolean,
-): Plan<InfoNceResult> {
+  names: InfoNceNames,
+): Plan<NamedResult<Gradients>> {
+  const { query, key } = inputs;
   const positives = readPositives(options.positives, query, key);
   const explicit = readNegatives(options, query, isAsync);
+  const { negatives, negativeMode, perQuery, negativeIndices } = explicit;
   const inBatch = readBoolean('inBatch', options.inBatch, true);
   const symmetric = readBoolean('symmetric', options.symmetric, false);
   const comparisons = { inBatch, symmetric, positives, ...readExclusions(options, query, key) };
@@ -170,53 +190,55 @@ export function planInfoNce(
   const gradients = readBoolean('gradients', options.gradients, false);
   const stats = readBoolean('stats', options.stats, true);
   const perRow = reduction === 'none' ? query.rows : 0;
-  const { negatives } = explicit;
-  const outputs = readOutputs(
+  const outputs: Record<string, Float32Array | null> = readOutputs<string>(
     options.out,
     {
-      query: gradients ? query.data.length : 0,
-      key: gradients ? key.data.length : 0,
-      negatives: gradients && negatives ? negatives.data.length : 0,
+      [names.query]: gradients ? query.data.length : 0,
+      [names.key]: gradients ? key.data.length : 0,
+      ...(negatives && { [names.negatives]: gradients ? negatives.data.length : 0 }),
       perRow,
       rowLogSumExp: perRow,
     },
-    { query: query.data, key: key.data, ...(negatives && { negatives: negatives.data }) },
+    { [names.query]: query.data, [names.key]: key.data, ...(negatives && { [names.negatives]: negatives.data }) },
     isAsync,
   );
-  const counted = reduction === 'mean' ? countedRows(query.rows, key.rows, explicit.perQuery || (negatives?.rows ?? 0), comparisons) : 1;
-  const weight = reduction === 'mean' && counted > 0 ? 1 / counted : 1;
+  const negativesSeen = negativeMode === 'shared' ? (negatives?.rows ?? 0) : perQuery;
+  const counted = reduction === 'mean' ? countedRows(query.rows, key.rows, negativesSeen, comparisons) : 1;
+  const weight = counted > 0 ? 1 / counted : 1;
   const { queryLabels, keyLabels, mask } = comparisons;
+  const { temperature } = scale;
   const call = {
     inputs: { query, key, negatives },
-    integers: { positives, negativeIndices: explicit.negativeIndices, queryLabels, keyLabels, mask },
-    parameters: {
-      temperature: scale.temperature,
-      inBatch,
-      symmetric,
-      negativeMode: explicit.negativeMode,
-      perQuery: explicit.perQuery,
-      ownNegativeLogit,
+    integers: { positives, negativeIndices, queryLabels, keyLabels, mask },
+    parameters: { temperature, inBatch, symmetric, negativeMode, perQuery, ownNegativeLogit },
+    outputs: {
+      query: outputs[names.query],
+      key: outputs[names.key],
+      negatives: outputs[names.negatives] ?? null,
+      perRow: outputs.perRow,
+      rowLogSumExp: outputs.rowLogSumExp,
     },
-    outputs,
     options: { ...readCallOptions(options, stats, weight), normalize: readNormalize(options) },
   };
-  const work = query.rows * query.cols * (key.rows + (explicit.perQuery || (negatives?.rows ?? 0)));
-  return makePlan('infoNce', call, options, work, (result, backend) => ({
-    loss: result.loss * weight,
-    ...(outputs.perRow && { perRow: outputs.perRow }),
-    ...(outputs.rowLogSumExp && { rowLogSumExp: outputs.rowLogSumExp }),
-    ...(outputs.query &&
-      outputs.key && {
-        gradients: {
-          query: outputs.query,
-          key: outputs.key,
-          ...(outputs.negatives && { negatives: outputs.negatives }),
-          [scale.name]: scaleGradient(scale, result.temperatureGradient),
-        },
-      }),
-    ...(stats && { stats: result.stats }),
-    backend,
-  }));
+  const work = query.rows * query.cols * (key.rows + negativesSeen);
+  const plan = makePlan('infoNce', call, options, work, (result, backend): NamedResult<Gradients> => {
+    const ofScale = { [scale.name]: scaleGradient(scale, result.temperatureGradient) };
+    return {
+      loss: result.loss * weight,
+      ...(outputs.perRow && { perRow: outputs.perRow }),
+      ...(outputs.rowLogSumExp && { rowLogSumExp: outputs.rowLogSumExp }),
+      ...(gradients && { gradients: { ...gradientsOf(outputs, names), ...ofScale } as Gradients }),
+      ...(stats && { stats: result.stats }),
+      backend,
+    };
+  });
+  return withNamesOf(plan, { ...names });
+}
+
+function gradientsOf(outputs: Readonly<Record<string, Float32Array | null>>, names: InfoNceNames): Record<string, Float32Array> {
+  const all: Record<string, Float32Array> = {};
+  for (const name of Object.values(names)) if (outputs[name]) all[name] = outputs[name];
+  return all;
 }
 
 function readPositives(value: unknown, query: Rows, key: Rows): Int32Array | null {

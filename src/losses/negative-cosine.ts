@@ -9,7 +9,7 @@ import type { BackendName } from '../errors.js';
 import type { MatrixLike, Rows } from '../matrix.js';
 import { checkSameShape, readBoolean, readMatrix, readOptions, readScale } from '../validate.js';
 import { LOSS_OPTIONS, type LossOptions, makePlan, type Plan, readCallOptions, readOutputs, readReduction } from './plan.js';
-import { renamed, withNames } from './renamed.js';
+import { withNamesOf } from './renamed.js';
 
 export interface NegativeCosineOptions extends LossOptions {
   /** true (default): the target is a constant, as in SimSiam and BYOL. false: it gets a gradient as well. */
@@ -136,13 +136,7 @@ function plan(
       backend,
     };
   });
-  return {
-    run: () => withNames(NAMES, () => aligned.run()),
-    runAsync: () =>
-      aligned.runAsync().catch((error) => {
-        throw renamed(error, NAMES);
-      }),
-  };
+  return withNamesOf(aligned, NAMES);
 }
 
 /** (2 - |u|^2 - |v|^2) / 2 of the rows where it is not 0: half for each of the two that is a zero row. */

@@ -5,15 +5,15 @@
  *
  * Its negatives are the other rows of `key` (inBatch; those that the mask or the labels take out excepted) and its rows of
  * `negatives`. Symmetric: half of that, and half of the column loss, where key row p has the positive query i and the other
- * queries as negatives. one-positive.ts is the arithmetic of a row; one row of similarities is all that is stored.
+ * queries as negatives. candidates.ts is the arithmetic of a row; one row of similarities is all that is stored.
  */
 import type { KernelCall } from '../backends/backend.js';
-import { againstNegatives, Negatives } from './one-positive.js';
+import { againstNegatives, Candidates } from './candidates.js';
 import { addRowOfPairs, checkFitsFloat32, type Directions, gradientByInput, readRows, rowProducts, rowsBetween } from './rows.js';
 import type { Steps } from './steps.js';
 
 /** Rows of one matrix that an anchor is compared with. */
-interface Candidates {
+interface ComparedRows {
   readonly y: Directions;
   readonly gradient: Float64Array | null;
   readonly isNegative: (j: number) => boolean;
@@ -57,7 +57,7 @@ export function* infoNce({ inputs, integers, parameters, outputs, options }: Ker
 
   for (let i = 0; i < rows; i++) {
     const p = integers.positives ? integers.positives[i] : i;
-    const ofKey: Candidates = { y: key, gradient: gradientKey, isNegative: (j) => j !== p && isNegative(i, j), own: -1, added: 0 };
+    const ofKey: ComparedRows = { y: key, gradient: gradientKey, isNegative: (j) => j !== p && isNegative(i, j), own: -1, added: 0 };
     const candidates = inBatch ? [ofKey] : [oneCandidate(key, gradientKey, p)];
     if (negatives) {
       for (const { start, count } of rowsOfNegatives(i, negatives.rows, parameters, integers.negativeIndices)) {
@@ -67,7 +67,7 @@ export function* infoNce({ inputs, integers, parameters, outputs, options }: Ker
       }
     }
     const row = compare(query, i, gradientQuery, candidates, inBatch ? p : 0);
-    const ofQuery: Candidates = { y: query, gradient: gradientQuery, isNegative: (j) => j !== i && isNegative(j, p), own: -1, added: 0 };
+    const ofQuery: ComparedRows = { y: query, gradient: gradientQuery, isNegative: (j) => j !== i && isNegative(j, p), own: -1, added: 0 };
     const column = symmetric ? compare(key, p, gradientKey, [ofQuery], i) : null;
 
     perRow[i] = column ? (row.loss + column.loss) / 2 : row.loss;
@@ -128,7 +128,7 @@ function rowsOfNegatives(
 }
 
 /** Row p of `key` alone, for a query whose negatives are elsewhere. */
-function oneCandidate(key: Directions, gradient: Float64Array | null, p: number): Candidates {
+function oneCandidate(key: Directions, gradient: Float64Array | null, p: number): ComparedRows {
   const { cols } = key;
   const part = gradient?.subarray(p * cols, (p + 1) * cols) ?? null;
   return { y: rowsBetween(key, p, 1), gradient: part, isNegative: () => false, own: -1, added: 0 };
@@ -139,9 +139,9 @@ function oneCandidate(key: Directions, gradient: Float64Array | null, p: number)
  * temperature, are added on both sides.
  */
 function comparer(temperature: number, capacity: number) {
-  const negatives = new Negatives(capacity);
+  const negatives = new Candidates(capacity);
   const similarities = new Float64Array(capacity);
-  return (x: Directions, i: number, gradient: Float64Array | null, candidates: readonly Candidates[], p: number): Comparison => {
+  return (x: Directions, i: number, gradient: Float64Array | null, candidates: readonly ComparedRows[], p: number): Comparison => {
     negatives.clear();
     let positive = 0;
     for (const [index, { y, isNegative, own, added }] of candidates.entries()) {

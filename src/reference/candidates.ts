@@ -10,16 +10,16 @@
  */
 import { sigmoid, softplus } from './logistic.js';
 
-/** The negatives of one row, filled anew for each row. */
-export class Negatives {
+/** Candidates of one row, its negatives as a rule, filled anew for each row. */
+export class Candidates {
   count = 0;
   /** Similarities, and what they are as logits. */
-  private readonly similarities: Float64Array;
-  private readonly logits: Float64Array;
+  readonly similarities: Float64Array;
+  readonly logits: Float64Array;
   /** What `share` has left. */
   readonly shares: Float64Array;
 
-  /** @param capacity the most negatives a row can have. */
+  /** @param capacity the most a row can have. */
   constructor(capacity: number) {
     this.similarities = new Float64Array(capacity);
     this.logits = new Float64Array(capacity);
@@ -49,7 +49,7 @@ export class Negatives {
     return largest;
   }
 
-  /** log N; -Infinity where there is none. */
+  /** log of the sum of exp(z); -Infinity where there is none. */
   logSumExp(): number {
     const largest = this.largestLogit();
     if (largest === Number.NEGATIVE_INFINITY) return largest;
@@ -59,7 +59,7 @@ export class Negatives {
   }
 
   /**
-   * Fills `shares`: every negative's share of N times `factor`, in the order in which they were added.
+   * Fills `shares`: every candidate's share of the sum of exp(z) times `factor`, in the order in which they were added.
    *
    * @returns the sum of share * (similarity - origin), which the derivative by a scale is made of.
    */
