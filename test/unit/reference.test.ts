@@ -3,9 +3,10 @@
  * golden values as closely as float64 and the float32 of its outputs allow, and to finite differences of its own losses.
  */
 import { describe, expect, test } from 'vitest';
-import { alignment, cosineSimilarity, cosineSimilarityBackward, type Matrix, matrix, ntXent, uniformity } from '../../src/index.js';
+import { alignment, cosineSimilarity, cosineSimilarityBackward, matrix, ntXent, uniformity } from '../../src/index.js';
 import { expectGradient, expectNumber } from '../support/expect-close.js';
 import { FAMILIES, layOut, makeViews } from '../support/families.js';
+import { expectSlopes, onGrid, slope } from '../support/finite-differences.js';
 import { goldens, ntXentGoldens } from '../support/golden.js';
 import { alignmentOracle, backwardOracle, ntXentOracle, products, uniformityOracle } from '../support/oracle.js';
 import { normals } from '../support/random.js';
@@ -75,33 +76,6 @@ describe('golden values, to the last digits', () => {
 });
 
 describe('finite differences', () => {
-  /** Rows on a grid of 2^-7, so that the steps are exact in float32. */
-  const onGrid = (rows: number, cols: number, seed: number): Matrix =>
-    matrix(
-      normals(seed, rows * cols).map((value) => Math.round(value * 128) / 128),
-      rows,
-      cols,
-    );
-  const STEP = 2 ** -9;
-
-  /** The fourth-order central difference: its error is of order STEP^4. */
-  function slope(loss: (shift: number) => number): number {
-    return (8 * (loss(STEP) - loss(-STEP)) - (loss(2 * STEP) - loss(-2 * STEP))) / (12 * STEP);
-  }
-
-  function expectSlopes(x: Matrix, gradient: Float32Array, loss: () => number): void {
-    const largest = gradient.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
-    for (let k = 0; k < x.data.length; k++) {
-      const value = x.data[k];
-      const expected = slope((shift) => {
-        x.data[k] = value + shift;
-        return loss();
-      });
-      x.data[k] = value;
-      expect(Math.abs(gradient[k] - expected), `element ${k}: ${gradient[k]} and ${expected}`).toBeLessThan(2e-6 * largest + 1e-12);
-    }
-  }
-
   test.each([true, false])('ntXent, normalize %s', (normalize) => {
     for (const pairs of ['halves', 'interleaved'] as const) {
       for (const reduction of ['mean', 'sum'] as const) {
