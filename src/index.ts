@@ -4,6 +4,7 @@
  */
 export type { BackendStatus, NegativeMode, PairLayout, Precision, Stats, SupConVariant } from './backends/backend.js';
 export { type BackendChoice, backends } from './backends/select.js';
+export { DeviceMatrix, trimDeviceMemory } from './device-matrix.js';
 export { type BackendName, BackendUnavailableError, NonFiniteError } from './errors.js';
 export {
   type KnnOptions,
@@ -17,7 +18,10 @@ export {
   linearProbe,
   type ProbeCandidate,
 } from './evaluation/linear-probe.js';
-export { type NearestOptions, type Neighbours, nearest } from './evaluation/nearest.js';
+export { type NearestOptions, type Neighbours, nearest, nearestAsync } from './evaluation/nearest.js';
+export { type RetrievalOptions, type RetrievalResult, retrieval, retrievalAsync } from './evaluation/retrieval.js';
+export type { SimilarityOptions } from './evaluation/similarity-rows.js';
+export { type EffectiveRankOptions, effectiveRank, type Isotropy, isotropy, type SpectrumOptions } from './evaluation/spectrum.js';
 export {
   type AlignmentGradients,
   type AlignmentOptions,
@@ -32,6 +36,7 @@ export {
   alignmentUniformityAsync,
 } from './losses/alignment-uniformity.js';
 export { type BarlowTwinsOptions, barlowTwins, barlowTwinsAsync } from './losses/barlow-twins.js';
+export { type ClipGradients, type ClipOptions, type ClipResult, clampLogitScale, clip, clipAsync } from './losses/clip.js';
 export type { ColumnLossGradients, ColumnLossOptions, ColumnLossResult } from './losses/columns.js';
 export {
   type CosineSimilarityBackwardOptions,
@@ -50,6 +55,8 @@ export {
   crossUniformity,
   crossUniformityAsync,
 } from './losses/cross-uniformity.js';
+export { type DclGradients, type DclOptions, type DclResult, dcl, dclAsync } from './losses/dcl.js';
+export type { DeviceOptions, DeviceResult, LossInput } from './losses/device-call.js';
 export {
   type InfoNceGradients,
   type InfoNceOptions,
@@ -68,6 +75,7 @@ export {
 export { type NtXentGradients, type NtXentOptions, type NtXentResult, ntXent, ntXentAsync } from './losses/nt-xent.js';
 export type { KernelOptions, LossOptions, Reduction } from './losses/plan.js';
 export { type SigLipGradients, type SigLipOptions, type SigLipResult, sigLip, sigLipAsync } from './losses/sig-lip.js';
+export { type SupConGradients, type SupConOptions, type SupConResult, supCon, supConAsync } from './losses/sup-con.js';
 export {
   type UniformityGradients,
   type UniformityOptions,

@@ -61,6 +61,8 @@ export function readMatrix(argument: string, value: unknown, isAsync: boolean): 
   if (typeof value !== 'object' || value === null) {
     throw new TypeError(`${argument}: expected { data: Float32Array, shape: [rows, cols] }, got ${describe(value)}`);
   }
+  if (describe(value) === 'DeviceMatrix')
+    throw new TypeError(`${argument}: expected a matrix in host memory, got a DeviceMatrix: read() it`);
   const { data: givenData, shape, dims } = value as Partial<MatrixLike>;
   const data = readFloat32Array(`${argument}.data`, givenData, isAsync);
   const [rows, cols] = readShape(shape === undefined ? `${argument}.dims` : `${argument}.shape`, shape ?? dims);

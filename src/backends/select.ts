@@ -43,7 +43,7 @@ let warned = false;
  */
 export function selectBackend(selection: Selection, work: number): Backend {
   const { kernel, backend, precision } = selection;
-  const name = backend === 'auto' ? choiceOfEnvironment() : backend;
+  const name = resolveChoice(backend);
   const chosen = name === 'auto' ? selectAutomatically(selection, work) : openByName(name);
   if (!chosen.supports(kernel)) throw kernelUnavailable(chosen.name, kernel);
   if (!chosen.precisions.includes(precision)) {
@@ -54,11 +54,14 @@ export function selectBackend(selection: Selection, work: number): Backend {
   return chosen;
 }
 
-function choiceOfEnvironment(): BackendChoice {
+/** The choice, or that of the environment where it is 'auto'. */
+export function resolveChoice(backend: BackendChoice): BackendChoice {
+  if (backend !== 'auto') return backend;
   return readChoice('CONTRASTIVE_KERNELS_BACKEND', process.env.CONTRASTIVE_KERNELS_BACKEND || undefined, BACKEND_CHOICES, 'auto');
 }
 
-function openByName(name: BackendName): Backend {
+/** @throws BackendUnavailableError with the reason and what to do about it. */
+export function openByName(name: BackendName): Backend {
   if (name === 'reference') return referenceBackend;
   const { backend, status } = name === 'cuda' ? openCudaBackend() : openCpuBackend();
   if (backend) return backend;

@@ -1,8 +1,8 @@
 /** Alignment: checks the arguments, describes the call, shapes the result. The computation is the backends'. */
 import type { Stats } from '../backends/backend.js';
 import type { BackendName } from '../errors.js';
-import type { MatrixLike } from '../matrix.js';
-import { checkSameShape, readBoolean, readMatrix, readOptions, readScale } from '../validate.js';
+import { checkSameShape, readBoolean, readOptions, readScale } from '../validate.js';
+import { type AnyOptions, type DeviceOptions, type DeviceResult, type LossInput, readGradients, readInput } from './device-call.js';
 import { LOSS_OPTIONS, type LossOptions, makePlan, type Plan, readCallOptions, readOutputs, readReduction } from './plan.js';
 
 export interface AlignmentOptions extends LossOptions {
@@ -48,9 +48,10 @@ const KNOWN = new Set([...LOSS_OPTIONS, 'alpha']);
  *   Nothing is written then.
  * @see Wang, Isola: Understanding Contrastive Representation Learning through Alignment and Uniformity on the Hypersphere, ICML 2020.
  */
-export function alignment(x: MatrixLike, y: MatrixLike, options: AlignmentOptions & { readonly gradients: true }): WithGradients;
-export function alignment(x: MatrixLike, y: MatrixLike, options?: AlignmentOptions): AlignmentResult;
-export function alignment(x: MatrixLike, y: MatrixLike, options?: AlignmentOptions): AlignmentResult {
+export function alignment(x: LossInput, y: LossInput, options: AlignmentOptions & { readonly gradients: true }): WithGradients;
+export function alignment(x: LossInput, y: LossInput, options: DeviceOptions<AlignmentOptions>): DeviceResult<WithGradients>;
+export function alignment(x: LossInput, y: LossInput, options?: AlignmentOptions): AlignmentResult;
+export function alignment(x: LossInput, y: LossInput, options?: AnyOptions<AlignmentOptions>): object {
   return plan(x, y, options, false).run();
 }
 
@@ -59,24 +60,30 @@ export function alignment(x: MatrixLike, y: MatrixLike, options?: AlignmentOptio
  * Every error, those of the arguments too, is a rejection.
  */
 export function alignmentAsync(
-  x: MatrixLike,
-  y: MatrixLike,
+  x: LossInput,
+  y: LossInput,
   options: AlignmentOptions & { readonly gradients: true },
 ): Promise<WithGradients>;
-export function alignmentAsync(x: MatrixLike, y: MatrixLike, options?: AlignmentOptions): Promise<AlignmentResult>;
-export async function alignmentAsync(x: MatrixLike, y: MatrixLike, options?: AlignmentOptions): Promise<AlignmentResult> {
+export function alignmentAsync(x: LossInput, y: LossInput, options: DeviceOptions<AlignmentOptions>): Promise<DeviceResult<WithGradients>>;
+export function alignmentAsync(x: LossInput, y: LossInput, options?: AlignmentOptions): Promise<AlignmentResult>;
+export async function alignmentAsync(x: LossInput, y: LossInput, options?: AnyOptions<AlignmentOptions>): Promise<object> {
   return plan(x, y, options, true).runAsync();
 }
 
-function plan(xGiven: MatrixLike, yGiven: MatrixLike, optionsGiven: AlignmentOptions | undefined, isAsync: boolean): Plan<AlignmentResult> {
-  const x = readMatrix('x', xGiven, isAsync);
-  const y = readMatrix('y', yGiven, isAsync);
+function plan(
+  xGiven: LossInput,
+  yGiven: LossInput,
+  optionsGiven: AnyOptions<AlignmentOptions> | undefined,
+  isAsync: boolean,
+): Plan<AlignmentResult> {
+  const x = readInput('x', xGiven, isAsync);
+  const y = readInput('y', yGiven, isAsync);
   checkSameShape('y', y, 'x', x);
   const options = readOptions(optionsGiven, KNOWN);
   const alpha = readScale('alpha', options.alpha, 2);
   readScale('temperature', options.temperature, 1);
   const reduction = readReduction(options.reduction);
-  const gradients = readBoolean('gradients', options.gradients, false);
+  const gradients = readGradients(options.gradients);
   const stats = readBoolean('stats', options.stats, true);
   const weight = reduction === 'mean' ? 1 / x.rows : 1;
   const gradientLength = gradients ? x.data.length : 0;
@@ -85,6 +92,7 @@ function plan(xGiven: MatrixLike, yGiven: MatrixLike, optionsGiven: AlignmentOpt
     { x: gradientLength, y: gradientLength, perRow: reduction === 'none' ? x.rows : 0 },
     { x: x.data, y: y.data },
     isAsync,
+    gradients,
   );
   const call = { inputs: { x, y }, parameters: { alpha }, outputs, options: readCallOptions(options, stats, weight) };
   return makePlan('alignment', call, options, x.data.length, (result, backend) => ({

@@ -1,7 +1,10 @@
 /** The similarity matrix and its backward: check the arguments, describe the call, shape the result. */
+
+import { DeviceMatrix } from '../device-matrix.js';
 import type { BackendName } from '../errors.js';
-import type { Matrix, MatrixLike } from '../matrix.js';
-import { checkNoOverlap, checkSize, describe, readMatrix, readOptions, readOutput } from '../validate.js';
+import type { Matrix } from '../matrix.js';
+import { checkNoOverlap, checkSize, describe, readOptions, readOutput } from '../validate.js';
+import { type LossInput, readInput } from './device-call.js';
 import { KERNEL_OPTIONS, type KernelOptions, makePlan, type Plan, readCallOptions, readOutputs } from './plan.js';
 
 export interface CosineSimilarityOptions extends KernelOptions {
@@ -43,7 +46,7 @@ const KNOWN = new Set<string>(KERNEL_OPTIONS);
  * @throws TypeError, RangeError (row lengths that differ, a product too large for float32, ...), NonFiniteError,
  *   BackendUnavailableError. Nothing is written then.
  */
-export function cosineSimilarity(x: MatrixLike, y?: MatrixLike, options?: CosineSimilarityOptions): CosineSimilarityResult {
+export function cosineSimilarity(x: LossInput, y?: LossInput, options?: CosineSimilarityOptions): CosineSimilarityResult {
   return plan(x, y, options, false).run();
 }
 
@@ -52,8 +55,8 @@ export function cosineSimilarity(x: MatrixLike, y?: MatrixLike, options?: Cosine
  * resolves. Every error, those of the arguments too, is a rejection.
  */
 export async function cosineSimilarityAsync(
-  x: MatrixLike,
-  y?: MatrixLike,
+  x: LossInput,
+  y?: LossInput,
   options?: CosineSimilarityOptions,
 ): Promise<CosineSimilarityResult> {
   return plan(x, y, options, true).runAsync();
@@ -70,9 +73,9 @@ export async function cosineSimilarityAsync(
  *   BackendUnavailableError. Nothing is written then.
  */
 export function cosineSimilarityBackward(
-  x: MatrixLike,
-  y: MatrixLike,
-  upstream: MatrixLike,
+  x: LossInput,
+  y: LossInput,
+  upstream: LossInput,
   options?: CosineSimilarityBackwardOptions,
 ): CosineSimilarityBackwardResult {
   return planBackward(x, y, upstream, options, false).run();
@@ -83,26 +86,26 @@ export function cosineSimilarityBackward(
  * resolves. Every error, those of the arguments too, is a rejection.
  */
 export async function cosineSimilarityBackwardAsync(
-  x: MatrixLike,
-  y: MatrixLike,
-  upstream: MatrixLike,
+  x: LossInput,
+  y: LossInput,
+  upstream: LossInput,
   options?: CosineSimilarityBackwardOptions,
 ): Promise<CosineSimilarityBackwardResult> {
   return planBackward(x, y, upstream, options, true).runAsync();
 }
 
 function plan(
-  xGiven: MatrixLike,
-  yGiven: MatrixLike | undefined,
+  xGiven: LossInput,
+  yGiven: LossInput | undefined,
   optionsGiven: CosineSimilarityOptions | undefined,
   isAsync: boolean,
 ): Plan<CosineSimilarityResult> {
-  const x = readMatrix('x', xGiven, isAsync);
+  const x = readInput('x', xGiven, isAsync);
   const withItself = yGiven === undefined || yGiven === xGiven;
-  if (!withItself && typeof yGiven === 'object' && yGiven !== null && !('data' in yGiven)) {
+  if (!withItself && typeof yGiven === 'object' && yGiven !== null && !('data' in yGiven || yGiven instanceof DeviceMatrix)) {
     throw new TypeError(`y: expected a matrix, or undefined before the options, got ${describe(yGiven)} without data`);
   }
-  const y = withItself ? x : readMatrix('y', yGiven, isAsync);
+  const y = withItself ? x : readInput('y', yGiven, isAsync);
   checkSameCols('y', y.cols, x.cols);
   checkSize('x and y', x.rows, y.rows);
   const options = readOptions(optionsGiven, KNOWN);
@@ -120,15 +123,15 @@ function plan(
 }
 
 function planBackward(
-  xGiven: MatrixLike,
-  yGiven: MatrixLike,
-  upstreamGiven: MatrixLike,
+  xGiven: LossInput,
+  yGiven: LossInput,
+  upstreamGiven: LossInput,
   optionsGiven: CosineSimilarityBackwardOptions | undefined,
   isAsync: boolean,
 ): Plan<CosineSimilarityBackwardResult> {
-  const x = readMatrix('x', xGiven, isAsync);
-  const y = readMatrix('y', yGiven, isAsync);
-  const upstream = readMatrix('upstream', upstreamGiven, isAsync);
+  const x = readInput('x', xGiven, isAsync);
+  const y = readInput('y', yGiven, isAsync);
+  const upstream = readInput('upstream', upstreamGiven, isAsync);
   checkSameCols('y', y.cols, x.cols);
   if (upstream.rows !== x.rows || upstream.cols !== y.rows) {
     throw new RangeError(

@@ -1,8 +1,8 @@
 /** NT-Xent: checks the arguments, describes the call, shapes the result. The computation is the backends'. */
 import type { PairLayout, Stats } from '../backends/backend.js';
 import type { BackendName } from '../errors.js';
-import type { MatrixLike } from '../matrix.js';
-import { readBoolean, readChoice, readMatrix, readOptions, readScale } from '../validate.js';
+import { readBoolean, readChoice, readOptions, readScale } from '../validate.js';
+import { type AnyOptions, type DeviceOptions, type DeviceResult, type LossInput, readGradients, readInput } from './device-call.js';
 import { LOSS_OPTIONS, type LossOptions, makePlan, type Plan, readCallOptions, readOutputs, readReduction } from './plan.js';
 
 export interface NtXentOptions extends LossOptions {
@@ -55,9 +55,10 @@ const PAIR_LAYOUTS = ['halves', 'interleaved'] as const;
  * @see Chen, Kornblith, Norouzi, Hinton: A Simple Framework for Contrastive Learning of Visual Representations, ICML 2020,
  *   whose own code returns twice this value.
  */
-export function ntXent(z: MatrixLike, options: NtXentOptions & { readonly gradients: true }): WithGradients;
-export function ntXent(z: MatrixLike, options?: NtXentOptions): NtXentResult;
-export function ntXent(z: MatrixLike, options?: NtXentOptions): NtXentResult {
+export function ntXent(z: LossInput, options: NtXentOptions & { readonly gradients: true }): WithGradients;
+export function ntXent(z: LossInput, options: DeviceOptions<NtXentOptions>): DeviceResult<WithGradients>;
+export function ntXent(z: LossInput, options?: NtXentOptions): NtXentResult;
+export function ntXent(z: LossInput, options?: AnyOptions<NtXentOptions>): object {
   return plan(z, options, false).run();
 }
 
@@ -65,26 +66,33 @@ export function ntXent(z: MatrixLike, options?: NtXentOptions): NtXentResult {
  * `ntXent` off the event loop. The input is copied before this returns; outputs are written when the promise resolves.
  * Every error, those of the arguments too, is a rejection.
  */
-export function ntXentAsync(z: MatrixLike, options: NtXentOptions & { readonly gradients: true }): Promise<WithGradients>;
-export function ntXentAsync(z: MatrixLike, options?: NtXentOptions): Promise<NtXentResult>;
-export async function ntXentAsync(z: MatrixLike, options?: NtXentOptions): Promise<NtXentResult> {
+export function ntXentAsync(z: LossInput, options: NtXentOptions & { readonly gradients: true }): Promise<WithGradients>;
+export function ntXentAsync(z: LossInput, options: DeviceOptions<NtXentOptions>): Promise<DeviceResult<WithGradients>>;
+export function ntXentAsync(z: LossInput, options?: NtXentOptions): Promise<NtXentResult>;
+export async function ntXentAsync(z: LossInput, options?: AnyOptions<NtXentOptions>): Promise<object> {
   return plan(z, options, true).runAsync();
 }
 
-function plan(zGiven: MatrixLike, optionsGiven: NtXentOptions | undefined, isAsync: boolean): Plan<NtXentResult> {
-  const z = readMatrix('z', zGiven, isAsync);
+function plan(zGiven: LossInput, optionsGiven: AnyOptions<NtXentOptions> | undefined, isAsync: boolean): Plan<NtXentResult> {
+  const z = readInput('z', zGiven, isAsync);
   const { rows, cols, data } = z;
   if (rows % 2 !== 0) throw new RangeError(`z: expected an even number of rows, two views of each item, got ${rows}`);
   const options = readOptions(optionsGiven, KNOWN);
   const temperature = readScale('temperature', options.temperature, 0.5);
   const pairs = readChoice('pairs', options.pairs, PAIR_LAYOUTS, 'halves');
   const reduction = readReduction(options.reduction);
-  const gradients = readBoolean('gradients', options.gradients, false);
+  const gradients = readGradients(options.gradients);
   const stats = readBoolean('stats', options.stats, true);
   const counted = rows > 2 ? rows : 0;
   const weight = reduction === 'mean' && counted > 0 ? 1 / counted : 1;
   const perRow = reduction === 'none' ? rows : 0;
-  const outputs = readOutputs(options.out, { z: gradients ? data.length : 0, perRow, rowLogSumExp: perRow }, { z: data }, isAsync);
+  const outputs = readOutputs(
+    options.out,
+    { z: gradients ? data.length : 0, perRow, rowLogSumExp: perRow },
+    { z: data },
+    isAsync,
+    gradients,
+  );
   const call = { inputs: { z }, parameters: { temperature, pairs }, outputs, options: readCallOptions(options, stats, weight) };
   return makePlan('ntXent', call, options, rows * rows * cols, (result, backend) => ({
     loss: result.loss * weight,

@@ -6,6 +6,7 @@ import type { CallOptions, KernelCall, KernelName, KernelResult, Precision } fro
 import { BACKEND_CHOICES, type BackendChoice, selectBackend } from '../backends/select.js';
 import type { BackendName } from '../errors.js';
 import { checkNoOverlap, describe, readBoolean, readChoice, readOutput, readSignal, readThreads } from '../validate.js';
+import { type GradientsOption, onDevice, STAYS_ON_DEVICE } from './device-call.js';
 
 /** Options of every function. */
 export interface KernelOptions {
@@ -75,10 +76,11 @@ export function makePlan<K extends KernelName, R>(
   shape: (result: KernelResult, backend: BackendName) => R,
 ): Plan<R> {
   const signal = readSignal(options.signal);
+  const device = onDevice(call, readChoice('backend', options.backend, BACKEND_CHOICES, 'auto'));
   const backend = selectBackend(
     {
       kernel,
-      backend: readChoice('backend', options.backend, BACKEND_CHOICES, 'auto'),
+      backend: device.backend,
       precision: call.options.precision,
       fallbackWarning: readBoolean('fallbackWarning', options.fallbackWarning, true),
     },
@@ -87,11 +89,21 @@ export function makePlan<K extends KernelName, R>(
   return {
     run() {
       signal?.throwIfAborted();
-      return shape(backend.run(kernel, call), backend.name);
+      try {
+        return shape(backend.run(kernel, device.open()), backend.name);
+      } catch (error) {
+        device.abandon();
+        throw error;
+      }
     },
     async runAsync() {
       signal?.throwIfAborted();
-      return shape(await backend.runAsync(kernel, call, signal), backend.name);
+      try {
+        return shape(await backend.runAsync(kernel, device.open(), signal), backend.name);
+      } catch (error) {
+        device.abandon();
+        throw error;
+      }
     },
   };
 }
@@ -101,12 +113,14 @@ export function makePlan<K extends KernelName, R>(
  *
  * @param wanted the length of each output; 0: not wanted, and an error if the caller gave an array for it.
  * @param inputs what the outputs must not overlap.
+ * @param gradients 'device': the outputs called as an input stay on the device, and `out` must not name them.
  */
 export function readOutputs<N extends string>(
   out: Partial<Record<N, Float32Array | undefined>> | undefined,
   wanted: Readonly<Record<N, number>>,
   inputs: Readonly<Record<string, Float32Array>>,
   isAsync: boolean,
+  gradients: GradientsOption = true,
 ): Record<N, Float32Array | null> {
   if (out !== undefined && (typeof out !== 'object' || out === null)) {
     throw new TypeError(`out: expected an object of Float32Arrays, got ${describe(out)}`);
@@ -117,6 +131,9 @@ export function readOutputs<N extends string>(
     if (!names.includes(name)) throw new TypeError(`out: expected only ${names.join(', ')}, got '${name}'`);
     const array = out?.[name];
     if (array === undefined) continue;
+    if (gradients === 'device' && name in inputs) {
+      throw new TypeError(`out.${name}: expected no array with gradients 'device', got ${describe(array)}`);
+    }
     if (wanted[name] === 0) {
       throw new RangeError(`out.${name}: expected only outputs that the options ask for (gradients, reduction), got an array`);
     }
@@ -125,7 +142,9 @@ export function readOutputs<N extends string>(
   checkNoOverlap(given, inputs);
   const outputs = {} as Record<N, Float32Array | null>;
   for (const name of names) {
-    outputs[name] = wanted[name] === 0 ? null : (given[`out.${name}`] ?? new Float32Array(wanted[name]));
+    if (wanted[name] === 0) outputs[name] = null;
+    else if (gradients === 'device' && name in inputs) outputs[name] = STAYS_ON_DEVICE;
+    else outputs[name] = given[`out.${name}`] ?? new Float32Array(wanted[name]);
   }
   return outputs;
 }

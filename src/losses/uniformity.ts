@@ -1,8 +1,8 @@
 /** Uniformity: checks the arguments, describes the call, shapes the result. The computation is the backends'. */
 import type { Stats } from '../backends/backend.js';
 import type { BackendName } from '../errors.js';
-import type { MatrixLike } from '../matrix.js';
-import { readBoolean, readMatrix, readOptions, readScale } from '../validate.js';
+import { readBoolean, readOptions, readScale } from '../validate.js';
+import { type AnyOptions, type DeviceOptions, type DeviceResult, type LossInput, readGradients, readInput } from './device-call.js';
 import { LOSS_OPTIONS, type LossOptions, makePlan, type Plan, readCallOptions, readOutputs, readReduction } from './plan.js';
 
 export interface UniformityOptions extends LossOptions {
@@ -39,9 +39,10 @@ const KNOWN = new Set([...LOSS_OPTIONS, 't']);
  *   BackendUnavailableError. Nothing is written then.
  * @see Wang, Isola: Understanding Contrastive Representation Learning through Alignment and Uniformity on the Hypersphere, ICML 2020.
  */
-export function uniformity(x: MatrixLike, options: UniformityOptions & { readonly gradients: true }): WithGradients;
-export function uniformity(x: MatrixLike, options?: UniformityOptions): UniformityResult;
-export function uniformity(x: MatrixLike, options?: UniformityOptions): UniformityResult {
+export function uniformity(x: LossInput, options: UniformityOptions & { readonly gradients: true }): WithGradients;
+export function uniformity(x: LossInput, options: DeviceOptions<UniformityOptions>): DeviceResult<WithGradients>;
+export function uniformity(x: LossInput, options?: UniformityOptions): UniformityResult;
+export function uniformity(x: LossInput, options?: AnyOptions<UniformityOptions>): object {
   return plan(x, options, false).run();
 }
 
@@ -49,14 +50,15 @@ export function uniformity(x: MatrixLike, options?: UniformityOptions): Uniformi
  * `uniformity` off the event loop. The input is copied before this returns; the output is written when the promise resolves.
  * Every error, those of the arguments too, is a rejection.
  */
-export function uniformityAsync(x: MatrixLike, options: UniformityOptions & { readonly gradients: true }): Promise<WithGradients>;
-export function uniformityAsync(x: MatrixLike, options?: UniformityOptions): Promise<UniformityResult>;
-export async function uniformityAsync(x: MatrixLike, options?: UniformityOptions): Promise<UniformityResult> {
+export function uniformityAsync(x: LossInput, options: UniformityOptions & { readonly gradients: true }): Promise<WithGradients>;
+export function uniformityAsync(x: LossInput, options: DeviceOptions<UniformityOptions>): Promise<DeviceResult<WithGradients>>;
+export function uniformityAsync(x: LossInput, options?: UniformityOptions): Promise<UniformityResult>;
+export async function uniformityAsync(x: LossInput, options?: AnyOptions<UniformityOptions>): Promise<object> {
   return plan(x, options, true).runAsync();
 }
 
-function plan(xGiven: MatrixLike, optionsGiven: UniformityOptions | undefined, isAsync: boolean): Plan<UniformityResult> {
-  const x = readMatrix('x', xGiven, isAsync);
+function plan(xGiven: LossInput, optionsGiven: AnyOptions<UniformityOptions> | undefined, isAsync: boolean): Plan<UniformityResult> {
+  const x = readInput('x', xGiven, isAsync);
   const { rows, cols, data } = x;
   if (rows < 2) throw new RangeError(`x: expected at least two rows to compare, got ${rows}`);
   const options = readOptions(optionsGiven, KNOWN);
@@ -65,9 +67,9 @@ function plan(xGiven: MatrixLike, optionsGiven: UniformityOptions | undefined, i
   const reduction = readReduction(options.reduction);
   if (reduction !== 'mean')
     throw new RangeError(`reduction: expected 'mean' for uniformity, which has no loss per row, got '${reduction}'`);
-  const gradients = readBoolean('gradients', options.gradients, false);
+  const gradients = readGradients(options.gradients);
   const stats = readBoolean('stats', options.stats, true);
-  const outputs = readOutputs(options.out, { x: gradients ? data.length : 0 }, { x: data }, isAsync);
+  const outputs = readOutputs(options.out, { x: gradients ? data.length : 0 }, { x: data }, isAsync, gradients);
   const call = { inputs: { x }, parameters: { t }, outputs, options: readCallOptions(options, stats, 1) };
   return makePlan('uniformity', call, options, rows * rows * cols, (result, backend) => ({
     loss: result.loss,

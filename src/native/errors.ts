@@ -50,15 +50,13 @@ export function typedError<K extends KernelName>(
     case STATUS.outOfRange:
       return new RangeError(`${argument}: ${detail || `a size or a product of rows is past what backend '${backend}' can hold`}`);
     case STATUS.outOfMemory:
-      return new RangeError(`${kernel}: backend '${backend}' could not allocate the memory this call needs${detail && `: ${detail}`}`);
+      return outOfMemory(`${kernel}: backend '${backend}' could not allocate the memory this call needs${detail && `: ${detail}`}`);
     case STATUS.unavailable:
       return new BackendUnavailableError(backend, detail || `it has no precision '${call.options.precision}'`);
     case STATUS.cancelled:
       return signal ? signal.reason : new Error(`${kernel}: the call was cancelled`);
     case STATUS.deviceFailure:
-      return Object.assign(new Error(`${kernel}: the device of backend '${backend}' failed: ${detail}`), {
-        code: 'CONTRASTIVE_KERNELS_DEVICE_FAILURE',
-      });
+      return deviceFailure(`${kernel}: the device of backend '${backend}' failed: ${detail}`);
     case STATUS.outputDetached:
       return new TypeError(
         `${outputName(kernel, error.argument)}: expected the same buffer until the call ends, got one that was detached or resized while it ran`,
@@ -66,4 +64,27 @@ export function typedError<K extends KernelName>(
     default:
       return error;
   }
+}
+
+/** The error to throw for `error`, which making or reading a DeviceMatrix threw. */
+export function deviceError(error: unknown): unknown {
+  if (!isNativeFailure(error)) return error;
+  switch (error.status) {
+    case STATUS.outOfMemory:
+      return outOfMemory(`DeviceMatrix: backend 'cuda' could not allocate its memory${error.message && `: ${error.message}`}`);
+    case STATUS.unavailable:
+      return new BackendUnavailableError('cuda', error.message);
+    case STATUS.outputDetached:
+      return new TypeError('out: expected the same buffer until the read ends, got one that was detached or resized while it ran');
+    default:
+      return deviceFailure(`DeviceMatrix: the device of backend 'cuda' failed: ${error.message}`);
+  }
+}
+
+function outOfMemory(message: string): RangeError {
+  return Object.assign(new RangeError(message), { code: 'CONTRASTIVE_KERNELS_OUT_OF_MEMORY' });
+}
+
+function deviceFailure(message: string): Error {
+  return Object.assign(new Error(message), { code: 'CONTRASTIVE_KERNELS_DEVICE_FAILURE' });
 }

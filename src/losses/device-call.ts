@@ -1,0 +1,114 @@
+/**
+ * Calls with data on the device: reading a DeviceMatrix as an input, leaving gradients on the device, and turning both into what the CUDA
+ * backend takes. Between the argument check and the backend a DeviceMatrix stands where an array stands (`Rows.data`, an output): losses use
+ * no more of either than its length, and `onDevice` lets no other backend see one.
+ */
+import type { KernelCall, KernelName } from '../backends/backend.js';
+import { type BackendChoice, resolveChoice } from '../backends/select.js';
+import { DeviceMatrix, internals } from '../device-matrix.js';
+import type { MatrixLike, Rows } from '../matrix.js';
+import { describe, readMatrix } from '../validate.js';
+
+/** What a loss takes as a matrix. */
+export type LossInput = MatrixLike | DeviceMatrix;
+
+/** `gradients: 'device'` leaves gradients on the device, as DeviceMatrix. */
+export type GradientsOption = boolean | 'device';
+
+/** Options of a call whose gradients stay on the device; `out` then has no gradients. */
+export type DeviceOptions<Options> = Omit<Options, 'gradients'> & { readonly gradients: 'device' };
+
+/** Either kind of options, for the one implementation behind the overloads. */
+export type AnyOptions<Options> = Options | DeviceOptions<Options>;
+
+/** The result of such a call: every gradient array is a DeviceMatrix. */
+export type DeviceResult<Result extends { readonly gradients: object }> = Omit<Result, 'gradients'> & {
+  readonly gradients: {
+    readonly [Name in keyof Result['gradients']]: Result['gradients'][Name] extends Float32Array | undefined
+      ? DeviceMatrix
+      : Result['gradients'][Name];
+  };
+};
+
+/** A matrix in either memory, with rows and cols taken apart. */
+export function readInput(argument: string, value: unknown, isAsync: boolean): Rows {
+  if (!(value instanceof DeviceMatrix)) return readMatrix(argument, value, isAsync);
+  internals.array(argument, value);
+  const [rows, cols] = value.shape;
+  return { data: asArray(value), rows, cols };
+}
+
+export function readGradients(value: unknown): GradientsOption {
+  if (value === 'device') return value;
+  if (value === undefined || typeof value === 'boolean') return value ?? false;
+  throw new TypeError(`gradients: expected a boolean, got ${describe(value)} (or 'device', to leave them there)`);
+}
+
+/** In the place of a gradient that is to stay on the device; nothing is allocated until the call runs. */
+export const STAYS_ON_DEVICE = asArray({ length: 0 });
+
+type Named<T> = Readonly<Record<string, T>>;
+type Loose = { readonly inputs: Named<Rows | null>; readonly outputs: Record<string, Float32Array | Int32Array | null> };
+
+/** What makes a call one for the device, as a person would say it; undefined for any other call. */
+function reason({ inputs, outputs }: Loose): string | undefined {
+  const input = Object.keys(inputs).find((name) => isDeviceMatrix(inputs[name]?.data));
+  if (input) return `${input}: expected a matrix in host memory`;
+  return Object.values(outputs).includes(STAYS_ON_DEVICE) ? `gradients: expected a boolean` : undefined;
+}
+
+/**
+ * The backend to ask for, and the call as backends take it: as given, unless something is on the device. `open` allocates the gradients
+ * that stay there, in the call's own `outputs`, and is called once, right before the run; a failed run gives them back by `abandon`.
+ *
+ * @throws TypeError if another backend than 'cuda' is named.
+ */
+export function onDevice<K extends KernelName>(call: KernelCall<K>, backend: BackendChoice): DeviceCall<K> {
+  const loose = call as unknown as Loose;
+  const why = reason(loose);
+  if (why === undefined) return { backend, open: () => call, abandon() {} };
+  const choice = resolveChoice(backend);
+  if (choice !== 'auto' && choice !== 'cuda') {
+    const got = why.startsWith('gradients') ? `'device'` : 'a DeviceMatrix, which backend cuda alone takes: read() it';
+    throw new TypeError(`${why} for backend '${choice}', got ${got}`);
+  }
+  const made: DeviceMatrix[] = [];
+  return {
+    backend: 'cuda',
+    open() {
+      const inputs = Object.entries(loose.inputs).map(([name, rows]) => [name, rows && { ...rows, data: native(name, rows.data) }]);
+      const outputs = Object.keys(loose.outputs).map((name) => {
+        if (loose.outputs[name] === STAYS_ON_DEVICE) {
+          // A gradient is called as the input it belongs to.
+          const { rows, cols } = loose.inputs[name] as Rows;
+          made.push(internals.allocate(rows, cols));
+          loose.outputs[name] = asArray(made[made.length - 1]);
+        }
+        return [name, native(name, loose.outputs[name])];
+      });
+      return { ...call, inputs: Object.fromEntries(inputs), outputs: Object.fromEntries(outputs) };
+    },
+    abandon() {
+      for (const matrix of made) matrix.dispose();
+    },
+  };
+}
+
+export interface DeviceCall<K extends KernelName> {
+  readonly backend: BackendChoice;
+  open(): KernelCall<K>;
+  abandon(): void;
+}
+
+function isDeviceMatrix(data: unknown): data is DeviceMatrix {
+  return data instanceof DeviceMatrix;
+}
+
+/** What the addon takes in the place of a typed array. */
+function native(argument: string, data: Float32Array | Int32Array | null): unknown {
+  return isDeviceMatrix(data) ? internals.array(argument, data) : data;
+}
+
+function asArray(data: { readonly length: number }): Float32Array {
+  return data as Float32Array;
+}
