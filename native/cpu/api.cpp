@@ -161,6 +161,20 @@ int ck_info_nce(const ck_matrix* query, const ck_matrix* key, const ck_matrix* n
   });
 }
 
+int ck_dcl(const ck_matrix* x, const ck_matrix* y, double weight_sigma, const ck_options* options, float* per_row, float* row_log_sum_exp,
+           float* gradient_x, float* gradient_y, ck_result* result, ck_error* error) {
+  return guarded(error, [&] {
+    check_size(*x, 1, 0);
+    require(y->rows == x->rows && y->cols == x->cols, 1, "x and y differ in shape");
+    require_temperature(*options);
+    require(weight_sigma >= 0.0 && std::isfinite(weight_sigma), -1, "weight_sigma is negative or not a number");
+    ck_result made;
+    clear_result(&made);
+    ck::dcl(*x, *y, weight_sigma, *options, per_row, row_log_sum_exp, gradient_x, gradient_y, made);
+    *result = made;
+  });
+}
+
 int64_t ck_workspace_bytes(int32_t kernel, int64_t rows_x, int64_t rows_y, int64_t cols, int32_t gradients, const ck_options* options) {
   int64_t bytes = 0;
   guarded(nullptr, [&] {
@@ -182,6 +196,9 @@ int64_t ck_workspace_bytes(int32_t kernel, int64_t rows_x, int64_t rows_y, int64
         break;
       case CK_INFO_NCE:
         bytes = ck::info_nce_bytes(rows_x, rows_y, cols, gradients != 0, *options);
+        break;
+      case CK_DCL:
+        bytes = ck::dcl_bytes(rows_x, cols, gradients != 0, *options);
         break;
       default:
         break;

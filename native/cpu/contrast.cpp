@@ -159,8 +159,8 @@ FinishPairsJob PairGradient::job(const Packed& packed, const float* sums) const 
 
 void PairGradient::check(Call& call, int threads, const Packed& packed, FinishPairsJob job, double largest, int32_t argument) const {
   const double unit = call.normalize() ? 1.0 / packed.smallest_norm : 1.0;
-  if (job.gradient == nullptr || 2.0 * largest * std::fabs(job.scale) * unit < LARGEST_FLOAT) return;  // false for NaN: then look
-  job.gradient = nullptr;
+  if (2.0 * largest * std::fabs(job.scale) * unit < LARGEST_FLOAT) return;  // false for NaN, too: then look
+  job.check = 1;
   call.each(threads, jobs_, [&](int64_t index, int slot) {
     FinishPairsJob part = job;
     part.first = index * ROWS_PER_JOB;

@@ -99,7 +99,7 @@ struct PairGradient {
   FinishPairsJob job(const Packed& packed, const float* sums) const;
   // `largest` bounds |g_i|. Throws CK_GRADIENT_OVERFLOW before anything is written.
   void check(Call& call, int threads, const Packed& packed, FinishPairsJob job, double largest, int32_t argument) const;
-  // Returns sum_i <g_i, u_i>; with job.gradient NULL nothing is written.
+  // Returns sum_i <g_i, u_i>.
   double write(Call& call, int threads, const Packed& packed, const FinishPairsJob& job) const;
 
  private:

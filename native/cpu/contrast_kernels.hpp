@@ -76,10 +76,13 @@ struct FinishPairsJob {
   double scale;
   int32_t normalize;
   int64_t first, last;
-  float* gradient;      // [rows, cols]; NULL: only check
-  double alignment;     // out: sum over rows of <g_i, u_i>
-  int64_t overflow;     // out: first row whose gradient does not fit float32, -1 if none
-  double* scratch_row;  // [cols]
+  float* gradient;         // [rows, cols]; NULL: not wanted
+  float* second_gradient;  // where the rows from second_row on go, as [rows - second_row, cols]
+  int64_t second_row;      // 0: all rows are in gradient
+  int32_t check;           // 1: only look for gradients that do not fit
+  double alignment;        // out: sum over rows of <g_i, u_i>
+  int64_t overflow;        // out: first row whose gradient does not fit float32, -1 if none
+  double* scratch_row;     // [cols]
 };
 
 constexpr float NO_REPAIR = 3e37f;  // no exponential above 0 is left: |y| is at most 1e37

@@ -37,6 +37,13 @@ CK_INLINE void add_list(const PairList& list, int64_t row, int64_t cols, bool no
   }
 }
 
+// Where the gradient of a row goes; NULL: nowhere.
+CK_INLINE float* gradient_of(const FinishPairsJob& job, int64_t row) {
+  const bool second = job.second_row > 0 && row >= job.second_row;
+  float* base = second ? job.second_gradient : job.gradient;
+  return base == nullptr ? nullptr : base + (second ? row - job.second_row : row) * job.layout->cols;
+}
+
 void finish_pairs(FinishPairsJob* job) {
   const int64_t cols = job->layout->cols;
   double* g = job->scratch_row;
@@ -45,9 +52,10 @@ void finish_pairs(FinishPairsJob* job) {
   for (int64_t row = job->first; row < job->last; ++row) {
     const float* x = job->data + row * cols;
     const double norm = job->norms[row];
+    float* out = gradient_of(*job, row);
     if (job->normalize && norm == 0.0) {  // the gradient of a zero row is 0
-      if (job->gradient != nullptr)
-        for (int64_t k = 0; k < cols; ++k) job->gradient[row * cols + k] = 0.0f;
+      if (out != nullptr && !job->check)
+        for (int64_t k = 0; k < cols; ++k) out[k] = 0.0f;
       continue;
     }
     const double unit = job->normalize ? 1.0 / norm : 1.0;
@@ -62,14 +70,14 @@ void finish_pairs(FinishPairsJob* job) {
     job->alignment += along;
     const double factor = job->scale * unit;
     const double back = job->normalize ? -along * unit * factor : 0.0;
-    if (job->gradient == nullptr) {
+    if (out == nullptr) continue;
+    if (job->check) {
       for (k = 0; k < cols; ++k) {
         const double v = g[k] * factor + x[k] * back;
         if (!(v < FLOAT_OVERFLOW && v > -FLOAT_OVERFLOW) && job->overflow < 0) job->overflow = row;
       }
       continue;
     }
-    float* out = job->gradient + row * cols;
     const Doubles vf = double_broadcast(factor), vb = double_broadcast(back);
     for (k = 0; k + DOUBLE_LANES <= cols; k += DOUBLE_LANES)
       floats_from_double(out + k, double_fma(double_load(g + k), vf, double_mul(double_from_floats(x + k), vb)));

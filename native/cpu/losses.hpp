@@ -31,6 +31,10 @@ void info_nce(const ck_matrix& query, const ck_matrix& key, const ck_matrix* neg
               float* gradient_negatives, ck_result& result);
 int64_t info_nce_bytes(int64_t rows, int64_t keys, int64_t cols, bool gradients, const ck_options& options);
 
+void dcl(const ck_matrix& x, const ck_matrix& y, double weight_sigma, const ck_options& options, float* per_row, float* row_log_sum_exp,
+         float* gradient_x, float* gradient_y, ck_result& result);
+int64_t dcl_bytes(int64_t items, int64_t cols, bool gradients, const ck_options& options);
+
 }  // namespace ck
 
 #endif
