@@ -5,7 +5,7 @@ import { type NearestOptions, nearest } from './nearest.js';
 
 const KNN_OPTIONS: ReadonlySet<string> = new Set(['k', 'weights', 'temperature', 'backend', 'threads', 'fallbackWarning']);
 
-export interface KnnOptions extends NearestOptions {
+export interface KnnOptions extends Pick<NearestOptions, 'backend' | 'threads' | 'fallbackWarning'> {
   /** Neighbours that vote. Default 10, or all training rows where there are fewer. */
   readonly k?: number;
   /**
