@@ -105,7 +105,7 @@ export function comparisonOracle(
   };
 }
 
-function sameRow({ data, shape: [, cols] }: Matrix, i: number, j: number): boolean {
+export function sameRow({ data, shape: [, cols] }: Matrix, i: number, j: number): boolean {
   return data.subarray(i * cols, (i + 1) * cols).every((value, k) => value === data[j * cols + k]);
 }
 
