@@ -63,6 +63,9 @@ function emptyLike<T extends object>(outputs: T): T {
   return Object.fromEntries(Object.entries(outputs).map(([name, array]) => [name, array && new array.constructor(array.length)])) as T;
 }
 
+/** The others take two matrices. */
+const ONE_INPUT: ReadonlySet<KernelName> = new Set(['ntXent', 'uniformity', 'supCon']);
+
 export const referenceBackend: Backend = {
   name: 'reference',
   precisions: ['float32'],
@@ -70,10 +73,10 @@ export const referenceBackend: Backend = {
   run: (kernel, call) => runToEnd(start(kernel, call)),
   runAsync,
   workspaceBytes(kernel, rowsX, rowsY, cols, gradients) {
-    const inputs = kernel === 'alignment' || kernel.startsWith('cosine') ? rowsX + rowsY : rowsX;
+    const inputs = ONE_INPUT.has(kernel) ? rowsX : rowsX + rowsY;
     const accumulators = gradients || kernel === 'cosineSimilarityBackward' ? inputs : 0;
-    // u and the gradients in float64; norms, one row of similarities, and two outputs with a number a row.
-    return 8 * ((inputs + accumulators) * cols + inputs + rowsY + 2 * rowsX);
+    // u and the gradients in float64; norms, one row of similarities (of columns or of rows), and two outputs with a number a row.
+    return 8 * ((inputs + accumulators) * cols + inputs + rowsY + cols + 2 * rowsX);
   },
 };
 

@@ -9,11 +9,25 @@ export interface WorkspaceOptions extends Pick<KernelOptions, 'backend' | 'preci
   readonly gradients?: boolean | undefined;
   /** The call collects stats; default true. */
   readonly stats?: boolean | undefined;
-  /** Rows of the second input, for the cosines; default `rows`. */
+  /** Rows of the second input, for functions of two; default `rows`. */
   readonly otherRows?: number | undefined;
 }
 
-const NAMES: readonly KernelName[] = ['cosineSimilarity', 'cosineSimilarityBackward', 'ntXent', 'uniformity', 'alignment'];
+const NAMES: readonly KernelName[] = [
+  'cosineSimilarity',
+  'cosineSimilarityBackward',
+  'ntXent',
+  'uniformity',
+  'alignment',
+  'infoNce',
+  'supCon',
+  'dcl',
+  'sigLip',
+  'barlowTwins',
+  'vicReg',
+  'crossUniformity',
+  'nearest',
+];
 const KNOWN = new Set(['backend', 'precision', 'normalize', 'threads', 'fallbackWarning', 'gradients', 'stats', 'otherRows']);
 
 /**
@@ -40,7 +54,13 @@ export function workspaceBytes(name: KernelName, rows: number, cols: number, opt
       precision: callOptions.precision,
       fallbackWarning: readBoolean('fallbackWarning', given.fallbackWarning, true),
     },
-    kernel === 'alignment' ? rows * cols : rows * otherRows * cols,
+    multiplyAdds(kernel, rows, otherRows, cols),
   );
   return backend.workspaceBytes(kernel, rows, otherRows, cols, gradients, callOptions);
+}
+
+/** As the functions themselves count it, for the choice of the backend. */
+function multiplyAdds(kernel: KernelName, rows: number, otherRows: number, cols: number): number {
+  if (kernel === 'alignment') return rows * cols;
+  return kernel === 'barlowTwins' || kernel === 'vicReg' ? rows * cols * cols : rows * otherRows * cols;
 }

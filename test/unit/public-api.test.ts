@@ -64,8 +64,11 @@ describe('workspaceBytes', () => {
   });
 
   test('answers for every kernel', () => {
-    for (const name of ['cosineSimilarity', 'cosineSimilarityBackward', 'ntXent', 'uniformity', 'alignment'] as const) {
-      expect(workspaceBytes(name, 100, 10, { backend })).toBeGreaterThan(0);
+    const one = ['ntXent', 'uniformity', 'supCon'] as const;
+    const two = ['cosineSimilarity', 'cosineSimilarityBackward', 'alignment', 'infoNce', 'dcl', 'sigLip'] as const;
+    const more = ['barlowTwins', 'vicReg', 'crossUniformity', 'nearest'] as const;
+    for (const name of [...one, ...two, ...more]) {
+      expect(workspaceBytes(name, 100, 10, { backend }), name).toBeGreaterThan(100 * 10 * 8);
     }
   });
 
@@ -90,7 +93,10 @@ test('backends() always has the reference', () => {
 
 test('every loss has a twin', () => {
   const names = Object.keys(api);
-  for (const name of ['ntXent', 'uniformity', 'alignment', 'cosineSimilarity', 'cosineSimilarityBackward']) {
+  const cosines = ['cosineSimilarity', 'cosineSimilarityBackward'];
+  const rows = ['ntXent', 'uniformity', 'alignment', 'infoNce', 'supCon', 'dcl', 'clip', 'sigLip', 'negativeCosine', 'crossUniformity'];
+  const others = ['barlowTwins', 'vicReg', 'alignmentUniformity', 'nearest', 'retrieval', 'gradientCache'];
+  for (const name of [...cosines, ...rows, ...others]) {
     expect(names).toContain(name);
     expect(names).toContain(`${name}Async`);
   }
