@@ -175,6 +175,20 @@ int ck_dcl(const ck_matrix* x, const ck_matrix* y, double weight_sigma, const ck
   });
 }
 
+int ck_sig_lip(const ck_matrix* x, const ck_matrix* y, double bias, const ck_options* options, float* per_row, float* gradient_x,
+               float* gradient_y, ck_result* result, ck_error* error) {
+  return guarded(error, [&] {
+    check_size(*x, 1, 0);
+    require(y->rows == x->rows && y->cols == x->cols, 1, "x and y differ in shape");
+    require_temperature(*options);
+    require(std::isfinite(bias), -1, "bias is not a number");
+    ck_result made;
+    clear_result(&made);
+    ck::sig_lip(*x, *y, bias, *options, per_row, gradient_x, gradient_y, made);
+    *result = made;
+  });
+}
+
 int64_t ck_workspace_bytes(int32_t kernel, int64_t rows_x, int64_t rows_y, int64_t cols, int32_t gradients, const ck_options* options) {
   int64_t bytes = 0;
   guarded(nullptr, [&] {
@@ -199,6 +213,9 @@ int64_t ck_workspace_bytes(int32_t kernel, int64_t rows_x, int64_t rows_y, int64
         break;
       case CK_DCL:
         bytes = ck::dcl_bytes(rows_x, cols, gradients != 0, *options);
+        break;
+      case CK_SIG_LIP:
+        bytes = ck::sig_lip_bytes(rows_x, cols, gradients != 0, *options);
         break;
       default:
         break;

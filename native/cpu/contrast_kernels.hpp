@@ -94,6 +94,7 @@ struct ContrastTable {
   void (*repair_backward)(const ContrastPass& pass, const BlockPair& pair, const Scratch& scratch);
   void (*pair_products)(const PairProductJob& job);
   void (*finish_pairs)(FinishPairsJob* job);
+  double (*sig_lip)(const ContrastPass& pass, float bias, float raised, const BlockPair& pair, const Scratch& scratch);
 };
 
 }  // namespace ck

@@ -35,6 +35,10 @@ void dcl(const ck_matrix& x, const ck_matrix& y, double weight_sigma, const ck_o
          float* gradient_x, float* gradient_y, ck_result& result);
 int64_t dcl_bytes(int64_t items, int64_t cols, bool gradients, const ck_options& options);
 
+void sig_lip(const ck_matrix& x, const ck_matrix& y, double bias, const ck_options& options, float* per_row, float* gradient_x,
+             float* gradient_y, ck_result& result);
+int64_t sig_lip_bytes(int64_t rows, int64_t cols, bool gradients, const ck_options& options);
+
 }  // namespace ck
 
 #endif

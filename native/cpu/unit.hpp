@@ -11,6 +11,7 @@
 #include "cpu/nt_xent_passes.hpp"
 #include "cpu/row_losses.hpp"
 #include "cpu/rows.hpp"
+#include "cpu/sig_lip_passes.hpp"
 #include "cpu/uniformity_passes.hpp"
 
 namespace ck {
@@ -33,7 +34,7 @@ constexpr KernelTable make_table(const char* name) {
           finish,
           norms,
           alignment,
-          {contrast_forward, contrast_backward, contrast_repair_forward, contrast_repair_backward, pair_products, finish_pairs},
+          {contrast_forward, contrast_backward, contrast_repair_forward, contrast_repair_backward, pair_products, finish_pairs, sig_lip},
           dot};
 }
 

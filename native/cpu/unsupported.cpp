@@ -15,14 +15,12 @@ int unavailable(const char* kernel, ck_error* error) {
 
 }  // namespace
 
-int32_t ck_supports(int32_t kernel) { return (kernel >= CK_COSINE_SIMILARITY && kernel <= CK_INFO_NCE) || kernel == CK_DCL; }
+int32_t ck_supports(int32_t kernel) {
+  return (kernel >= CK_COSINE_SIMILARITY && kernel <= CK_INFO_NCE) || kernel == CK_DCL || kernel == CK_SIG_LIP;
+}
 
 int ck_sup_con(const ck_matrix*, const int32_t*, int32_t, const ck_options*, float*, float*, float*, ck_result*, ck_error* error) {
   return unavailable("supCon", error);
-}
-
-int ck_sig_lip(const ck_matrix*, const ck_matrix*, double, const ck_options*, float*, float*, float*, ck_result*, ck_error* error) {
-  return unavailable("sigLip", error);
 }
 
 int ck_barlow_twins(const ck_matrix*, const ck_matrix*, double, const ck_options*, float*, float*, ck_result*, ck_error* error) {
