@@ -1,13 +1,17 @@
 /** NT-Xent: checks the arguments, describes the call, shapes the result. The computation is the backends'. */
 import type { PairLayout, Stats } from '../backends/backend.js';
 import type { BackendName } from '../errors.js';
-import { readBoolean, readChoice, readOptions, readScale } from '../validate.js';
+import type { MatrixLike } from '../matrix.js';
+import { MAX_ELEMENTS, readBoolean, readChoice, readInteger, readOptions, readScale } from '../validate.js';
 import { type AnyOptions, type DeviceOptions, type DeviceResult, type LossInput, readGradients, readInput } from './device-call.js';
 import { LOSS_OPTIONS, type LossOptions, makePlan, type Plan, readCallOptions, readOutputs, readReduction } from './plan.js';
+import { planSupCon } from './sup-con.js';
 
 export interface NtXentOptions extends LossOptions {
-  /** 'halves' (default): row i with row i + N of the 2N rows. 'interleaved': row 2k with row 2k + 1. */
+  /** 'halves' (default): row i with row i + N of the 2N rows. 'interleaved': row 2k with row 2k + 1. More views likewise. */
   readonly pairs?: PairLayout | undefined;
+  /** Views of each item; default 2. With V of them the other V - 1 are the positives of a row, averaged outside the logarithm. */
+  readonly views?: number | undefined;
   /** Arrays to fill instead of new ones: `z` [rows * cols] with gradients; `perRow`, `rowLogSumExp` [rows] with reduction 'none'. */
   readonly out?:
     | {
@@ -38,7 +42,7 @@ export interface NtXentResult {
 
 type WithGradients = NtXentResult & { readonly gradients: NtXentGradients };
 
-const KNOWN = new Set([...LOSS_OPTIONS, 'pairs']);
+const KNOWN = new Set([...LOSS_OPTIONS, 'pairs', 'views']);
 const PAIR_LAYOUTS = ['halves', 'interleaved'] as const;
 
 /**
@@ -46,10 +50,13 @@ const PAIR_LAYOUTS = ['halves', 'interleaved'] as const;
  * z_ij = cos(x_i, x_j) / temperature and p the other view of row i. Only k = i is excluded: a duplicate of a row is one of its
  * negatives. The rows x rows matrix is never stored, and confident rows keep their full relative accuracy.
  *
+ * With more than two `views` a row has several positives, and its loss is the mean over them of the same term, all k != i in the
+ * denominator: the 'out' variant of `supCon` with the items as labels.
+ *
  * With one pair alone there is nothing to compare: loss 0, gradient 0, `stats.skippedRows` 2. A zero row counts as the zero
  * vector and gets gradient 0.
  *
- * @param z [2N, cols]: the two views of N items, laid out as `options.pairs` says.
+ * @param z [2N, cols]: the two views of N items, laid out as `options.pairs` says; [views * N, cols].
  * @throws TypeError, RangeError (an odd number of rows, temperature not positive, a gradient too large for float32, ...),
  *   NonFiniteError, BackendUnavailableError. Nothing is written then.
  * @see Chen, Kornblith, Norouzi, Hinton: A Simple Framework for Contrastive Learning of Visual Representations, ICML 2020,
@@ -76,10 +83,18 @@ export async function ntXentAsync(z: LossInput, options?: AnyOptions<NtXentOptio
 function plan(zGiven: LossInput, optionsGiven: AnyOptions<NtXentOptions> | undefined, isAsync: boolean): Plan<NtXentResult> {
   const z = readInput('z', zGiven, isAsync);
   const { rows, cols, data } = z;
-  if (rows % 2 !== 0) throw new RangeError(`z: expected an even number of rows, two views of each item, got ${rows}`);
   const options = readOptions(optionsGiven, KNOWN);
+  const views = options.views === undefined ? 2 : readInteger('views', options.views, 2, MAX_ELEMENTS);
+  if (rows % views !== 0) {
+    const what = views === 2 ? 'an even number of rows, two views' : `a multiple of ${views} rows, ${views} views`;
+    throw new RangeError(`z: expected ${what} of each item, got ${rows}`);
+  }
   const temperature = readScale('temperature', options.temperature, 0.5);
   const pairs = readChoice('pairs', options.pairs, PAIR_LAYOUTS, 'halves');
+  if (views > 2) {
+    const { pairs: _, views: __, ...rest } = options as NtXentOptions;
+    return planSupCon(zGiven as MatrixLike, itemOfEachRow(rows, views, pairs), rest, isAsync);
+  }
   const reduction = readReduction(options.reduction);
   const gradients = readGradients(options.gradients);
   const stats = readBoolean('stats', options.stats, true);
@@ -102,4 +117,8 @@ function plan(zGiven: LossInput, optionsGiven: AnyOptions<NtXentOptions> | undef
     ...(stats && { stats: result.stats }),
     backend,
   }));
+}
+
+function itemOfEachRow(rows: number, views: number, pairs: PairLayout): Int32Array {
+  return Int32Array.from({ length: rows }, (_, row) => (pairs === 'halves' ? row % (rows / views) : Math.floor(row / views)));
 }
