@@ -25,6 +25,7 @@ struct HostCall {
   std::initializer_list<const ck_matrix*> inputs;  // a null pointer: not given
   std::initializer_list<HostArray> integers;
   std::initializer_list<HostArray> outputs;
+  size_t workspace_bytes = 0;  // 0: as much as ck_cuda_workspace_bytes says
 };
 
 // Where the arrays of a HostCall are on the device, in its order; null for null.

@@ -46,6 +46,12 @@ int check_scale(double k, ck_error* error) {
               kSmallest, kLargest, k);
 }
 
+int check_added_logit(double value, ck_error* error) {
+  constexpr double kLargest = 1e6;
+  if (std::fabs(value) <= kLargest) return CK_OK;
+  return fail(CK_OUT_OF_RANGE, error, "expected a logit added to the own negative of at most %g, got %g", kLargest, value);
+}
+
 int check_workspace(const Arena& taken, size_t bytes, ck_error* error) {
   if (taken.used() <= bytes) return CK_OK;
   return fail(CK_OUT_OF_MEMORY, error, "expected a workspace of %zu bytes, got %zu", taken.used(), bytes);
@@ -67,6 +73,11 @@ size_t ck_cuda_workspace_bytes(int32_t kernel, int64_t rows_x, int64_t rows_y, i
       return uniformity_workspace(rows_x, cols, *options, gradients != 0);
     case CK_ALIGNMENT:
       return alignment_workspace(rows_x);
+    case CK_INFO_NCE: {
+      ck_info_nce_pairs pairs = {};
+      pairs.in_batch = pairs.symmetric = 1;
+      return info_nce_workspace({nullptr, rows_x, cols}, {nullptr, rows_y, cols}, nullptr, pairs, *options, gradients != 0);
+    }
     default:
       return 0;
   }

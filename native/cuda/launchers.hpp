@@ -21,6 +21,9 @@ int check_pairs(int64_t rows, ck_error* error);
 // The factor between similarities and exponents must be a normal float32.
 int check_scale(double k, ck_error* error);
 
+// The logit that InfoNCE adds to a query's own negative.
+int check_added_logit(double value, ck_error* error);
+
 int check_workspace(const Arena& taken, size_t bytes, ck_error* error);
 
 // Bytes of workspace of each call.
@@ -29,5 +32,7 @@ size_t cosine_similarity_backward_workspace(int64_t rows_x, int64_t rows_y, int6
 size_t nt_xent_workspace(int64_t rows, int64_t cols, const ck_options& options, bool gradients);
 size_t uniformity_workspace(int64_t rows, int64_t cols, const ck_options& options, bool gradients);
 size_t alignment_workspace(int64_t rows);
+size_t info_nce_workspace(const ck_matrix& query, const ck_matrix& key, const ck_matrix* negatives, const ck_info_nce_pairs& pairs,
+                          const ck_options& options, bool gradients);
 
 }  // namespace ck::cuda

@@ -9,6 +9,7 @@
 // make the largest coefficient that matters about 1; finish takes it out in double, and gradients down to the denormals keep their
 // accuracy.
 #pragma once
+#include "cuda/normaliser.hpp"
 #include "cuda/product.hpp"
 
 namespace ck::cuda {
@@ -34,25 +35,6 @@ struct PairGradient {
 };
 
 namespace detail {
-
-// k (score - at) + rest = k score - (l - exponent). `at` is the score whose coefficient is 1: near it nothing is lost to
-// rounding, even where k score is in the hundreds.
-struct Normaliser {
-  float at, rest;
-  __device__ __forceinline__ float coefficient(float k, float score) const {
-    const float exponent = multiply_add(k, score - at, rest);
-    return exp2_accurate(exponent < kLargest ? exponent : kLargest);
-  }
-  // Only coefficients of pairs with a zero row can be far above 1; they multiply that row's zeros, and must be finite for it.
-  static constexpr float kLargest = 126.0f;
-};
-
-__device__ __forceinline__ Normaliser make_normaliser(double k, double log2_normaliser) {
-  constexpr double kFar = 1e30;  // keeps a float32 in range where k is tiny; every choice of `at` is right
-  const double quotient = log2_normaliser / k;
-  const float at = float(quotient > kFar ? kFar : quotient < -kFar ? -kFar : quotient);
-  return {at, float(k * at - log2_normaliser)};
-}
 
 template <class Policy>
 __global__ void __launch_bounds__(Tile::kThreads, 4) coefficients(PairGradient job, Policy policy, int first_row) {
@@ -89,14 +71,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 4) coefficients(PairGradient j
       if (Policy::kTwoSided) tile[i][j] += of_columns[tile_column(j)].coefficient(k, score);
     }
   }
-  CK_UNROLL
-  for (int j = 0; j < Tile::kOwn; ++j) {
-    float* const out = job.panel + size_t(col0 + tile_column(j)) * job.panels.rows + local0;
-    CK_UNROLL
-    for (int h = 0; h < 2; ++h) {
-      *reinterpret_cast<float4*>(out + tile_row(4 * h)) = {tile[4 * h][j], tile[4 * h + 1][j], tile[4 * h + 2][j], tile[4 * h + 3][j]};
-    }
-  }
+  store_k_major(tile, job.panel + size_t(col0) * job.panels.rows + local0, size_t(job.panels.rows));
 }
 
 }  // namespace detail

@@ -82,6 +82,18 @@ __device__ __forceinline__ void multiply(Accumulator& total, float* shared, cons
   }
 }
 
+// Stores a tile k-major, as an operand: element [i][j] to out[tile_column(j) * stride + tile_row(i)].
+__device__ __forceinline__ void store_k_major(const Accumulator& tile, float* out, size_t stride) {
+  CK_UNROLL
+  for (int j = 0; j < Tile::kOwn; ++j) {
+    float* const row = out + tile_column(j) * stride;
+    CK_UNROLL
+    for (int h = 0; h < 2; ++h) {
+      *reinterpret_cast<float4*>(row + tile_row(4 * h)) = {tile[4 * h][j], tile[4 * h + 1][j], tile[4 * h + 2][j], tile[4 * h + 3][j]};
+    }
+  }
+}
+
 // Element (0, 0) of such a product, by one thread and to the bit.
 __device__ __forceinline__ float tile_element(const KMajor& a, const KMajor& b, int depth) {
   float total = 0;

@@ -32,4 +32,19 @@ __device__ __forceinline__ RowColumn fold_tile(const float (&rows)[Tile::kOwn], 
   return total;
 }
 
+// The same over rows alone: thread t gets row t's total. Uses 64 * 9 floats of shared memory.
+template <class Fold>
+__device__ __forceinline__ float fold_rows(const float (&rows)[Tile::kOwn], float* shared, Fold fold) {
+  constexpr int kPitch = 9;
+  CK_UNROLL
+  for (int i = 0; i < Tile::kOwn; ++i) shared[tile_row(i) * kPitch + int(threadIdx.x) % 8] = rows[i];
+  __syncthreads();
+  const float* const own = shared + int(threadIdx.x) * kPitch;
+  float total = own[0];
+  CK_UNROLL
+  for (int i = 1; i < 8; ++i) total = fold(total, own[i]);
+  __syncthreads();
+  return total;
+}
+
 }  // namespace ck::cuda

@@ -15,12 +15,7 @@ int unavailable(const char* kernel, ck_error* error) {
 
 }  // namespace
 
-int32_t ck_supports(int32_t kernel) { return kernel >= CK_COSINE_SIMILARITY && kernel <= CK_ALIGNMENT; }
-
-int ck_info_nce(const ck_matrix*, const ck_matrix*, const ck_matrix*, const ck_info_nce_pairs*, const ck_options*, float*, float*, float*,
-                float*, float*, ck_result*, ck_error* error) {
-  return unavailable("infoNce", error);
-}
+int32_t ck_supports(int32_t kernel) { return kernel >= CK_COSINE_SIMILARITY && kernel <= CK_INFO_NCE; }
 
 int ck_sup_con(const ck_matrix*, const int32_t*, int32_t, const ck_options*, float*, float*, float*, ck_result*, ck_error* error) {
   return unavailable("supCon", error);

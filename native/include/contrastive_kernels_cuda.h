@@ -26,7 +26,7 @@ extern "C" {
 /* What a call found and computed, in device memory; the call initialises it. */
 typedef struct ck_cuda_report {
   uint64_t non_finite[3];  /* per input: row * cols + column of the first NaN or infinity, or CK_CUDA_NONE */
-  uint64_t overflow[2];    /* per gradient: the first row that does not fit float32, or CK_CUDA_NONE */
+  uint64_t overflow[3];    /* per gradient: the first row that does not fit float32, or CK_CUDA_NONE */
   uint64_t out_of_range;   /* the first row with a loss, or a product, that does not fit float32, or CK_CUDA_NONE */
   double largest_upstream; /* the largest magnitude in upstream */
   ck_result result;
@@ -48,6 +48,12 @@ int ck_cuda_uniformity(const ck_matrix* x, double t, const ck_options* options, 
 int ck_cuda_alignment(const ck_matrix* x, const ck_matrix* y, double alpha, const ck_options* options, float* per_row, float* gradient_x,
                       float* gradient_y, ck_cuda_report* report, void* workspace, size_t workspace_bytes, void* stream, ck_error* error);
 
+/* The pointers in pairs are device memory, too. */
+int ck_cuda_info_nce(const ck_matrix* query, const ck_matrix* key, const ck_matrix* negatives, const ck_info_nce_pairs* pairs,
+                     const ck_options* options, float* per_row, float* row_log_sum_exp, float* gradient_query, float* gradient_key,
+                     float* gradient_negatives, ck_cuda_report* report, void* workspace, size_t workspace_bytes, void* stream,
+                     ck_error* error);
+
 /*
  * Data that stays on the device. The functions of contrastive_kernels.h take device memory for any matrix and any float output as
  * well: such an input is read, and such an output written, where it is. An output in device memory is written whatever the call
@@ -61,6 +67,9 @@ void ck_cuda_release(void* memory);
 int ck_cuda_upload(void* to, const void* from, size_t bytes, ck_error* error);
 int ck_cuda_download(void* to, const void* from, size_t bytes, ck_error* error);
 
+/* Waits for a stream that calls on device pointers were given, for callers who have no CUDA runtime of their own. The copies above wait for none. */
+int ck_cuda_synchronize(void* stream, ck_error* error);
+
 /*
  * The functions of contrastive_kernels.h keep device memory and streams between calls, so that a repeated call allocates nothing: up to
  * CONTRASTIVE_KERNELS_CUDA_KEEP_BYTES bytes (default 1 GiB). ck_cuda_trim frees what no call is using; ck_cuda_kept_bytes is how much
@@ -69,8 +78,11 @@ int ck_cuda_download(void* to, const void* from, size_t bytes, ck_error* error);
 void ck_cuda_trim(void);
 size_t ck_cuda_kept_bytes(void);
 
-/* Bytes of workspace for a call of kernel; rows_y is used by the cosines. */
+/* Bytes of workspace for a call of kernel; rows_y is used by kernels of two matrices. InfoNCE: without explicit negatives. */
 size_t ck_cuda_workspace_bytes(int32_t kernel, int64_t rows_x, int64_t rows_y, int64_t cols, int32_t gradients, const ck_options* options);
+/* The same for any call of ck_cuda_info_nce; of the matrices only the sizes are looked at. */
+size_t ck_cuda_info_nce_workspace_bytes(const ck_matrix* query, const ck_matrix* key, const ck_matrix* negatives,
+                                        const ck_info_nce_pairs* pairs, int32_t gradients, const ck_options* options);
 
 #ifdef __cplusplus
 }

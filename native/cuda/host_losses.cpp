@@ -1,0 +1,43 @@
+// The C ABI on host memory of the losses that compare two matrices, or one under labels; as host.cpp, which has the others.
+#include "cuda/host_call.hpp"
+#include "cuda/launchers.hpp"
+
+namespace {
+
+size_t elements(const ck_matrix* matrix) { return matrix ? size_t(matrix->rows * matrix->cols) : 0; }
+
+}  // namespace
+
+using ck::cuda::DeviceArrays;
+using ck::cuda::run_on_device;
+
+int ck_info_nce(const ck_matrix* query, const ck_matrix* key, const ck_matrix* negatives, const ck_info_nce_pairs* pairs,
+                const ck_options* options, float* per_row, float* row_log_sum_exp, float* gradient_query, float* gradient_key,
+                float* gradient_negatives, ck_result* result, ck_error* error) {
+  const size_t rows = size_t(query->rows), keys = size_t(key->rows);
+  const bool gradients = gradient_query || gradient_key || gradient_negatives;
+  return run_on_device({CK_INFO_NCE,
+                        gradients,
+                        {query, key, negatives},
+                        {{pairs->positives, rows},
+                         {pairs->negative_indices, size_t(query->rows * pairs->per_query)},
+                         {pairs->query_labels, rows},
+                         {pairs->key_labels, keys},
+                         {pairs->mask, rows * keys}},
+                        {{per_row, rows},
+                         {row_log_sum_exp, rows},
+                         {gradient_query, elements(query)},
+                         {gradient_key, elements(key)},
+                         {gradient_negatives, elements(negatives)}},
+                        ck_cuda_info_nce_workspace_bytes(query, key, negatives, pairs, gradients, options)},
+                       *options, result, error, [&](const DeviceArrays& at, auto... rest) {
+                         ck_info_nce_pairs own = *pairs;
+                         own.positives = at.integers[0];
+                         own.negative_indices = at.integers[1];
+                         own.query_labels = at.integers[2];
+                         own.key_labels = at.integers[3];
+                         own.mask = reinterpret_cast<const uint8_t*>(at.integers[4]);
+                         return ck_cuda_info_nce(&at.in[0], &at.in[1], negatives ? &at.in[2] : nullptr, &own, options, at.out[0], at.out[1],
+                                                 at.out[2], at.out[3], at.out[4], rest...);
+                       });
+}

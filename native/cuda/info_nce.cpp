@@ -1,0 +1,186 @@
+// InfoNCE on the device: query against key and query against shared negatives as sums over tiles (row_sums.hpp), what is a query's
+// own (its positive, paired and indexed negatives, the negative with a logit added) as dot products in double.
+//
+// With L_i = log of the sum over all negatives of exp(z) and a = L_i - z_ip the loss of a row is softplus(a), q = sigmoid(a) is the
+// negatives' share, a negative has the coefficient exp(z - lse_i) and the positive -q; policies/row_loss.hpp. Symmetric: column i, that
+// is key row p_i, likewise, and everything times one half.
+#include "cuda/info_nce.hpp"
+
+#include "policies/row_loss.hpp"
+
+namespace ck::cuda {
+namespace {
+
+__global__ void __launch_bounds__(kLossThreads, 1) row_losses(InfoNce job, float* per_row, float* row_log_sum_exp, ck_cuda_report* report) {
+  const int row = int(blockIdx.x) * kLossThreads + int(threadIdx.x);
+  if (row >= job.query.rows) return;
+  const int p = job.pairs.positive(row);
+  const double z = job.positive[row] / job.temperature;
+  const float of_positive = job.stats ? tile_element(job.query.operand(row), job.key.operand(p), job.query.depth()) : 0;
+  LogSum negatives;
+  double count = double(job.each), similarity = 0;
+  bool hit = true;
+  const auto add = [&](const auto& merged) {
+    negatives.add(merged.log2_sum() * kLn2);
+    count += merged.total.count;
+    similarity += merged.total.similarity;
+    if (!(of_positive > merged.total.largest)) hit = false;
+  };
+  if (job.in_batch) add(merge_sums(job.of_keys, ContrastSums<KeyPairs>(job.k(), job.pairs), row));
+  if (job.shared) {
+    add(merge_sums(job.of_negatives, ContrastSums<SharedPairs>(job.k(), job.shared_pairs), row));
+  }
+  for (int64_t entry = row * job.each; entry < (row + 1) * job.each; ++entry) {
+    const double s = job.listed[entry], logit = s / job.temperature + (job.shared ? job.added_logit : 0);
+    similarity += s;
+    job.listed[entry] = logit;
+    negatives.add(logit);
+    if (!(z > logit)) hit = false;
+  }
+  const RowLoss r = row_loss(negatives.value(), z);
+  double loss = r.loss;
+  bool compared = negatives.sum > 0;
+  job.q[row] = r.q;
+  job.log_sum_exp[row] = r.log_sum_exp;
+  job.column_q[row] = 0;
+  if (job.symmetric) {
+    const auto merged = merge_sums(job.of_queries, ContrastSums<Exchanged<KeyPairs>>(job.k(), {job.pairs}), p);
+    const RowLoss column = row_loss(merged.log2_sum() * kLn2, z);
+    job.column_q[row] = column.q;
+    job.column_log_sum_exp[row] = column.log_sum_exp;
+    loss = 0.5 * (loss + column.loss);
+    compared = compared || merged.total.sums[0] > 0;
+  }
+  job.loss[row] = loss;
+  job.counts[row] = compared ? count : -1;
+  job.similarity[row] = similarity;
+  job.hit[row] = hit;
+  store_row(row, loss, r.log_sum_exp, per_row, row_log_sum_exp, report);
+}
+
+// One block: the sums over queries, and the exponent that makes the largest share about 1. Rows that are zero do not count for it:
+// cosines with them are 0, so that neither they nor what they pull at has a gradient.
+__global__ void __launch_bounds__(kLossThreads, 1) totals(InfoNce job, ck_cuda_report* report) {
+  CK_SHARED_MEMORY(bytes);
+  double* shared = reinterpret_cast<double*>(bytes);
+  double loss = 0, positive = 0, similarity = 0, counts = 0, hits = 0, compared = 0, largest = 0;
+  for (int row = int(threadIdx.x); row < job.query.rows; row += kLossThreads) {
+    loss += job.loss[row];
+    if (job.query.norm[row] > 0 || !job.query.normalized) largest = fmax(largest, job.q[row]);
+    if (job.key.norm[job.pairs.positive(row)] > 0 || !job.key.normalized) largest = fmax(largest, job.column_q[row]);
+    if (job.counts[row] < 0) continue;
+    positive += job.positive[row];
+    similarity += job.similarity[row];
+    counts += job.counts[row];
+    hits += job.hit[row];
+    compared += 1;
+  }
+  largest = block_fold<kLossThreads>(largest, shared, [](double a, double b) { return a > b ? a : b; });
+  for (double* sum : {&loss, &positive, &similarity, &counts, &hits, &compared}) *sum = block_sum<kLossThreads>(*sum, shared);
+  if (threadIdx.x != 0) return;
+  *job.exponent = exponent_of(largest);
+  report->result.loss = loss;
+  report->result.skipped_rows = job.query.rows - int64_t(compared);
+  if (!job.stats) return;
+  if (compared > 0) report->result.positive_similarity = positive / compared;
+  if (compared > 0) report->result.accuracy = hits / compared;
+  if (counts > 0) report->result.negative_similarity = similarity / counts;
+}
+
+// Column normalisers of keys that are nobody's positive.
+__global__ void __launch_bounds__(kLossThreads, 1) clear_columns(InfoNce job) {
+  const int row = int(blockIdx.x) * kLossThreads + int(threadIdx.x);
+  if (row < job.key.rows) job.column_normaliser[row] = no_normaliser();
+}
+
+// Coefficients. Positives are distinct where columns have a loss, so that a column's cell has one thread.
+__global__ void __launch_bounds__(kLossThreads, 1) weigh(InfoNce job) {
+  const int row = int(blockIdx.x) * kLossThreads + int(threadIdx.x);
+  if (row >= job.query.rows) return;
+  const double down = -log2(job.share()) - *job.exponent;
+  const auto normaliser = [&](double q, double log_sum_exp) {
+    return q > 0 ? make_normaliser(job.k(), log_sum_exp * kLog2e + down) : no_normaliser();
+  };
+  job.row_normaliser[row] = normaliser(job.q[row], job.log_sum_exp[row]);
+  if (job.symmetric) job.column_normaliser[job.pairs.positive(row)] = normaliser(job.column_q[row], job.column_log_sum_exp[row]);
+  job.pull[row] = -job.share() * (job.q[row] + job.column_q[row]);
+  for (int64_t entry = row * job.each; entry < (row + 1) * job.each; ++entry) {
+    job.listed[entry] = job.share() * exp(job.listed[entry] - job.log_sum_exp[row]);
+  }
+}
+
+unsigned blocks(int rows) { return unsigned((rows + kLossThreads - 1) / kLossThreads); }
+
+void gradients(Run& run, const InfoNce& job, float* query, float* key, float* negatives, ck_cuda_report* report) {
+  if (job.symmetric) run.launch(clear_columns, blocks(job.key.rows), kLossThreads, 0, job);
+  run.launch(weigh, blocks(job.query.rows), kLossThreads, 0, job);
+  const double factor = job.weight / job.temperature;
+  const auto of_keys = job.key_coefficients();
+  const auto of_negatives = job.shared_coefficients();
+  const int lists = job.each > 0 ? 2 : 1;
+  const Close close_query{
+      job.exponent, factor, query, job.along, 0, report, lists, {job.positives_of_queries(), job.negatives_of_queries()}};
+  side_gradient(run, job.query_side, close_query, compared<false>(job.in_batch, job.key, of_keys),
+                compared<false>(job.shared, job.negatives, of_negatives));
+  temperature_gradient(run, job.along, job.query.rows, nullptr, 0, -factor / job.temperature, job.exponent, report);
+  if (key) {
+    const Close close{job.exponent, factor, key, nullptr, 1, report, 1, {job.queries_of_keys(), {}}};
+    side_gradient(run, job.key_side, close, compared<true>(job.in_batch, job.query, of_keys));
+  }
+  if (negatives) {
+    const Close close{job.exponent, factor, negatives, nullptr, 2, report, job.each > 0 ? 1 : 0, {job.queries_of_negatives(), {}}};
+    side_gradient(run, job.negatives_side, close, compared<true>(job.shared, job.query, of_negatives));
+  }
+}
+
+}  // namespace
+
+size_t info_nce_workspace(const ck_matrix& query, const ck_matrix& key, const ck_matrix* negatives, const ck_info_nce_pairs& pairs,
+                          const ck_options& options, bool gradients) {
+  Arena arena;
+  InfoNce(arena, query, key, negatives ? *negatives : ck_matrix{}, pairs, options, gradients);
+  return arena.used();
+}
+
+}  // namespace ck::cuda
+
+int ck_cuda_info_nce(const ck_matrix* query, const ck_matrix* key, const ck_matrix* negatives, const ck_info_nce_pairs* pairs,
+                     const ck_options* options, float* per_row, float* row_log_sum_exp, float* gradient_query, float* gradient_key,
+                     float* gradient_negatives, ck_cuda_report* report, void* workspace, size_t workspace_bytes, void* stream,
+                     ck_error* error) {
+  using namespace ck::cuda;
+  const double k = kLog2e / options->temperature;
+  if (const int status = check_call({query, key, negatives}, *options, error)) return status;
+  if (const int status = check_scale(k, error)) return status;
+  if (const int status = check_added_logit(pairs->own_negative_logit, error)) return status;
+  Arena arena(workspace);
+  const bool wanted = gradient_query || gradient_key || gradient_negatives;
+  const InfoNce job(arena, *query, *key, negatives ? *negatives : ck_matrix{}, *pairs, *options, wanted);
+  if (const int status = check_workspace(arena, workspace_bytes, error)) return status;
+  Run run(stream, *options);
+  start_report(run, report);
+  prepare(run, job.query, 0, report);
+  prepare(run, job.key, 1, report);
+  check_products(run, job.query, job.key, k, report);
+  if (negatives) {
+    prepare(run, job.negatives, 2, report);
+    check_products(run, job.query, job.negatives, k, report);
+  }
+  listed_similarities(run, job.query, job.key, pairs->positives, 1, query->rows, job.positive);
+  listed_similarities(run, job.query, job.negatives, job.negative_indices, job.each, job.entries(), job.listed);
+  if (job.in_batch) row_sums(run, job.of_keys, ContrastSums<KeyPairs>(k, job.pairs));
+  if (job.shared) row_sums(run, job.of_negatives, ContrastSums<SharedPairs>(k, job.shared_pairs));
+  if (job.symmetric) row_sums(run, job.of_queries, ContrastSums<Exchanged<KeyPairs>>(k, {job.pairs}));
+  run.launch(row_losses, blocks(job.query.rows), kLossThreads, 0, job, per_row, row_log_sum_exp, report);
+  run.launch(totals, 1, kLossThreads, kLossThreads * sizeof(double), job, report);
+  if (wanted) gradients(run, job, gradient_query, gradient_key, gradient_negatives, report);
+  return run.status(error);
+}
+
+size_t ck_cuda_info_nce_workspace_bytes(const ck_matrix* query, const ck_matrix* key, const ck_matrix* negatives,
+                                        const ck_info_nce_pairs* pairs, int32_t gradients, const ck_options* options) {
+  for (const ck_matrix* matrix : {query, key, negatives}) {
+    if (matrix && (matrix->rows > ck::cuda::kMostRows || matrix->cols > ck::cuda::kMostColumns)) return size_t(INT64_MAX);
+  }
+  return ck::cuda::info_nce_workspace(*query, *key, negatives, *pairs, *options, gradients != 0);
+}

@@ -1,0 +1,195 @@
+// Forward of losses that compare the rows of x with the rows of y (or of x again): for every row of x, and every group of its pairs,
+// the largest score, sums of terms relative to it, and the sum and the number of the similarities. No similarity is stored.
+//
+// One CUDA block owns a tile of rows and a share of y; thread t owns row t of the tile, keeps its totals in double while the block
+// walks the share's tiles, and writes them to the row's cells: each cell is written once. Unlike pair_sums.hpp, which halves the work
+// of one matrix against itself by symmetry, this takes any two matrices, any pairs and any terms; columns are the same with x and y
+// exchanged. The largest score so far is every row's own reference, so no term over- or underflows at any temperature.
+//
+// A policy says
+//   kGroups, kTerms, kStatistics       groups of pairs, terms of a pair, whether similarities are summed
+//   group(i, j)                        the pair's group; -1: it does not count
+//   score(s, i, j)                     the similarity, or what else the terms are made of
+//   terms(score, largest, out)         relative to 2^log2_scale(largest), to about 1
+//   rescale(before, largest)           2^(log2_scale(before) - log2_scale(largest))
+#pragma once
+#include "cuda/pair_cells.hpp"
+#include "cuda/tile_fold.hpp"
+
+namespace ck::cuda {
+
+struct RowSums {
+  Rows x, y;
+  int splits, split_rows;  // shares of y, and the rows of one, a multiple of the tile
+  double* cells;           // [groups, splits, values, x.padded_rows]
+
+  template <class Policy>
+  static constexpr int kValues = 1 + Policy::kTerms + (Policy::kStatistics ? 2 : 0);
+
+  // Where it is not wanted nothing is taken.
+  template <class Policy>
+  static RowSums make(Arena& arena, const Rows& x, const Rows& y, bool wanted = true) {
+    constexpr int kEnoughBlocks = 512;
+    const int row_tiles = tiles_of(x.rows), tiles = y.rows > 0 ? tiles_of(y.rows) : 1;
+    const int most = (kEnoughBlocks + row_tiles - 1) / row_tiles, share = (tiles + most - 1) / most;
+    RowSums sums{x, y, (tiles + share - 1) / share, share * Tile::kSide, nullptr};
+    if (wanted) sums.cells = arena.take<double>(size_t(Policy::kGroups) * sums.splits * kValues<Policy> * x.padded_rows);
+    return sums;
+  }
+};
+
+// One row's totals of a group.
+template <class Policy>
+struct RowTotal {
+  float largest = kNoScore;  // score
+  double sums[Policy::kTerms] = {};
+  double similarity = 0, count = 0;
+};
+
+namespace detail {
+
+// Adds the members (bit 8 i + j: element [i][j]) of a tile to the total of the thread's row.
+template <class Policy>
+__device__ __forceinline__ void add_members(RowTotal<Policy>& total, const Policy& policy, const Accumulator& tile, uint64_t members,
+                                            int row0, int col0, float* shared) {
+  const auto add = [](float a, float b) { return a + b; };
+  float part[Policy::kTerms][Tile::kOwn] = {}, largest[Tile::kOwn];
+  CK_UNROLL
+  for (int i = 0; i < Tile::kOwn; ++i) {
+    largest[i] = kNoScore;
+    CK_UNROLL
+    for (int j = 0; j < Tile::kOwn; ++j) {
+      if (members >> (8 * i + j) & 1) largest[i] = fmaxf(largest[i], policy.score(tile[i][j], row0 + tile_row(i), col0 + tile_column(j)));
+    }
+  }
+  const float of_tile = fold_rows(largest, shared, [](float a, float b) { return fmaxf(a, b); });
+  const float before = total.largest;
+  total.largest = fmaxf(before, of_tile);
+  shared[threadIdx.x] = total.largest;
+  __syncthreads();
+  CK_UNROLL
+  for (int i = 0; i < Tile::kOwn; ++i) {
+    const float reference = shared[tile_row(i)];
+    CK_UNROLL
+    for (int j = 0; j < Tile::kOwn; ++j) {
+      if (!(members >> (8 * i + j) & 1)) continue;
+      float terms[Policy::kTerms];
+      policy.terms(policy.score(tile[i][j], row0 + tile_row(i), col0 + tile_column(j)), reference, terms);
+      CK_UNROLL
+      for (int n = 0; n < Policy::kTerms; ++n) part[n][i] += terms[n];
+    }
+  }
+  __syncthreads();
+  const double rescale = policy.rescale(before, total.largest);
+  CK_UNROLL
+  for (int n = 0; n < Policy::kTerms; ++n) total.sums[n] = total.sums[n] * rescale + fold_rows(part[n], shared, add);
+  if constexpr (Policy::kStatistics) {
+    float similarity[Tile::kOwn] = {}, count[Tile::kOwn] = {};
+    CK_UNROLL
+    for (int i = 0; i < Tile::kOwn; ++i) {
+      CK_UNROLL
+      for (int j = 0; j < Tile::kOwn; ++j) {
+        if (!(members >> (8 * i + j) & 1)) continue;
+        similarity[i] += tile[i][j];
+        count[i] += 1.0f;
+      }
+    }
+    total.similarity += fold_rows(similarity, shared, add);
+    total.count += fold_rows(count, shared, add);
+  }
+}
+
+template <class Policy>
+__global__ void __launch_bounds__(Tile::kThreads, 4) row_sums_kernel(RowSums job, Policy policy) {
+  CK_SHARED_MEMORY(bytes);
+  float* shared = reinterpret_cast<float*>(bytes);
+  const int row0 = int(blockIdx.x) * Tile::kSide, split = int(blockIdx.y), first = split * job.split_rows;
+  const int last = first + job.split_rows < job.y.padded_rows ? first + job.split_rows : job.y.padded_rows;
+  RowTotal<Policy> total[Policy::kGroups];
+  for (int col0 = first; col0 < last; col0 += Tile::kSide) {
+    Accumulator tile = {};
+    multiply(tile, shared, job.x.operand(row0), job.y.operand(col0), 0, job.x.depth());
+    uint64_t members[Policy::kGroups] = {};
+    CK_UNROLL
+    for (int i = 0; i < Tile::kOwn; ++i) {
+      CK_UNROLL
+      for (int j = 0; j < Tile::kOwn; ++j) {
+        const int row = row0 + tile_row(i), col = col0 + tile_column(j);
+        const int group = row < job.x.rows && col < job.y.rows ? policy.group(row, col) : -1;
+        CK_UNROLL
+        for (int g = 0; g < Policy::kGroups; ++g) members[g] |= uint64_t(group == g) << (8 * i + j);
+      }
+    }
+    CK_UNROLL
+    for (int g = 0; g < Policy::kGroups; ++g) add_members(total[g], policy, tile, members[g], row0, col0, shared);
+  }
+  CK_UNROLL
+  for (int g = 0; g < Policy::kGroups; ++g) {
+    constexpr int kValues = RowSums::kValues<Policy>;
+    double* const cell = job.cells + size_t(g * job.splits + split) * kValues * job.x.padded_rows + row0 + threadIdx.x;
+    const auto store = [&](int value, double number) { cell[size_t(value) * job.x.padded_rows] = number; };
+    store(0, total[g].largest);
+    CK_UNROLL
+    for (int n = 0; n < Policy::kTerms; ++n) store(1 + n, total[g].sums[n]);
+    if constexpr (Policy::kStatistics) {
+      store(1 + Policy::kTerms, total[g].similarity);
+      store(2 + Policy::kTerms, total[g].count);
+    }
+  }
+}
+
+}  // namespace detail
+
+template <class Policy>
+void row_sums(Run& run, const RowSums& job, const Policy& policy) {
+  const dim3 grid(unsigned(tiles_of(job.x.rows)), unsigned(job.splits));
+  run.launch(detail::row_sums_kernel<Policy>, grid, Tile::kThreads, Tile::kSharedBytes, job, policy);
+}
+
+// A row's cells in order. The sums are relative to 2^log2_scale.
+template <class Policy>
+struct MergedSums {
+  RowTotal<Policy> total;
+  double log2_scale = 0;
+
+  // -infinity where the group has no pair.
+  __device__ double log2_sum(int n = 0) const { return log2(total.sums[n]) + (total.sums[n] > 0 ? log2_scale : 0); }
+};
+template <class Policy>
+__device__ __forceinline__ MergedSums<Policy> merge_sums(const RowSums& job, const Policy& policy, int row, int group = 0) {
+  constexpr int kValues = RowSums::kValues<Policy>;
+  const size_t padded = job.x.padded_rows;
+  const double* const cells = job.cells + size_t(group) * job.splits * kValues * padded + row;
+  MergedSums<Policy> merged;
+  RowTotal<Policy>& total = merged.total;
+  for (int split = 0; split < job.splits; ++split) total.largest = fmaxf(total.largest, float(cells[split * kValues * padded]));
+  if (!(total.largest > kNoScore)) return merged;
+  merged.log2_scale = policy.log2_scale(total.largest);
+  for (int split = 0; split < job.splits; ++split) {
+    const double* const cell = cells + split * kValues * padded;
+    if (!(cell[0] > kNoScore)) continue;
+    const double rescale = exp2(policy.log2_scale(float(cell[0])) - merged.log2_scale);
+    for (int n = 0; n < Policy::kTerms; ++n) total.sums[n] += cell[(1 + n) * padded] * rescale;
+    if constexpr (Policy::kStatistics) {
+      total.similarity += cell[(1 + Policy::kTerms) * padded];
+      total.count += cell[(2 + Policy::kTerms) * padded];
+    }
+  }
+  return merged;
+}
+
+// Terms exp2(k score): one sum, relative to the largest.
+struct ExponentialTerms {
+  static constexpr int kTerms = 1;
+  double exact_k;
+  float k;
+  CK_HOST_DEVICE explicit ExponentialTerms(double k_) : exact_k(k_), k(float(k_)) {}
+
+  __device__ __forceinline__ void terms(float score, float largest, float (&out)[1]) const {
+    out[0] = exp2_accurate(k * (score - largest));
+  }
+  __device__ __forceinline__ float rescale(float before, float largest) const { return exp2_accurate(k * (before - largest)); }
+  __device__ __forceinline__ double log2_scale(float largest) const { return exact_k * largest; }
+};
+
+}  // namespace ck::cuda
