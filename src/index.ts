@@ -64,6 +64,13 @@ export {
   infoNce,
   infoNceAsync,
 } from './losses/info-nce.js';
+export {
+  type MemoryBankNceGradients,
+  type MemoryBankNceOptions,
+  type MemoryBankNceResult,
+  memoryBankNce,
+  memoryBankNceAsync,
+} from './losses/memory-bank-nce.js';
 export { mutualInformationBound } from './losses/mutual-information-bound.js';
 export {
   type NegativeCosineGradients,
@@ -115,6 +122,7 @@ export {
   type LossWithGradients,
 } from './training/gradient-cache.js';
 export type { Augmentation, Image, Interval } from './training/image.js';
+export { MemoryBank } from './training/memory-bank.js';
 export { MomentumQueue, type MomentumQueueOptions, type MomentumQueueState } from './training/momentum-queue.js';
 export { momentumSchedule, movingAverage, type Weights } from './training/moving-average.js';
 export { type Random, randomStream } from './training/random.js';

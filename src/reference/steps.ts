@@ -4,6 +4,7 @@
  */
 import type { KernelResult, Stats } from '../backends/backend.js';
 
+/** Of a kernel; anything else that is computed in steps may return what it likes. */
 export type Steps = Generator<void, KernelResult, void>;
 
 export const NO_STATS: Stats = {
@@ -13,7 +14,7 @@ export const NO_STATS: Stats = {
   skippedRows: 0,
 };
 
-export function runToEnd(steps: Steps): KernelResult {
+export function runToEnd<R>(steps: Generator<void, R, void>): R {
   for (;;) {
     const step = steps.next();
     if (step.done) return step.value;
@@ -24,7 +25,7 @@ export function runToEnd(steps: Steps): KernelResult {
 const SLICE_MILLISECONDS = 4;
 
 /** Rejects with the signal's reason at the first slice that begins after it was aborted. */
-export async function runInSlices(steps: Steps, signal: AbortSignal | undefined): Promise<KernelResult> {
+export async function runInSlices<R>(steps: Generator<void, R, void>, signal: AbortSignal | undefined): Promise<R> {
   for (;;) {
     await new Promise<void>((resolve) => setImmediate(resolve));
     signal?.throwIfAborted();
