@@ -37,6 +37,7 @@ export {
 } from './losses/alignment-uniformity.js';
 export { type BarlowTwinsOptions, barlowTwins, barlowTwinsAsync } from './losses/barlow-twins.js';
 export { type ClipGradients, type ClipOptions, type ClipResult, clampLogitScale, clip, clipAsync } from './losses/clip.js';
+export { type CmcGradients, type CmcOptions, type CmcResult, cmc, cmcAsync } from './losses/cmc.js';
 export type { ColumnLossGradients, ColumnLossOptions, ColumnLossResult } from './losses/columns.js';
 export {
   type CosineSimilarityBackwardOptions,
@@ -57,6 +58,8 @@ export {
 } from './losses/cross-uniformity.js';
 export { type DclGradients, type DclOptions, type DclResult, dcl, dclAsync } from './losses/dcl.js';
 export type { DeviceOptions, DeviceResult, LossInput } from './losses/device-call.js';
+export { type DprGradients, type DprOptions, type DprResult, dpr, dprAsync } from './losses/dpr.js';
+export { type GistGradients, type GistOptions, type GistResult, gist, gistAsync } from './losses/gist.js';
 export {
   type InfoNceGradients,
   type InfoNceOptions,
@@ -71,6 +74,15 @@ export {
   memoryBankNce,
   memoryBankNceAsync,
 } from './losses/memory-bank-nce.js';
+export { type MocoV3Gradients, type MocoV3Options, type MocoV3Result, mocoV3, mocoV3Async } from './losses/moco-v3.js';
+export {
+  type MultipleNegativesRankingGradients,
+  type MultipleNegativesRankingOptions,
+  type MultipleNegativesRankingResult,
+  multipleNegativesRanking,
+  multipleNegativesRankingAsync,
+  type RankingDirection,
+} from './losses/multiple-negatives-ranking.js';
 export { mutualInformationBound } from './losses/mutual-information-bound.js';
 export {
   type NegativeCosineGradients,
@@ -82,6 +94,7 @@ export {
 export { type NtXentGradients, type NtXentOptions, type NtXentResult, ntXent, ntXentAsync } from './losses/nt-xent.js';
 export type { KernelOptions, LossOptions, Reduction } from './losses/plan.js';
 export { type SigLipGradients, type SigLipOptions, type SigLipResult, sigLip, sigLipAsync } from './losses/sig-lip.js';
+export { type SimCseGradients, type SimCseOptions, type SimCseResult, simCse, simCseAsync } from './losses/sim-cse.js';
 export { type SupConGradients, type SupConOptions, type SupConResult, supCon, supConAsync } from './losses/sup-con.js';
 export {
   type UniformityGradients,

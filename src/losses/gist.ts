@@ -1,0 +1,151 @@
+/** GISTEmbed: in-batch negatives that a guide model finds closer than the positive are left out of the softmax. */
+import type { Stats } from '../backends/backend.js';
+import type { BackendName } from '../errors.js';
+import type { MatrixLike } from '../matrix.js';
+import { describe, readBoolean, readChoice, readNumber, readOptions, readScale } from '../validate.js';
+import { guideMask } from './guide-mask.js';
+import { planInfoNce } from './info-nce.js';
+import { type Block, type Part, sideBySide, takeGradients, UnitRows } from './joint-candidates.js';
+import { LOSS_OPTIONS, type LossOptions, type Plan } from './plan.js';
+import { allOf } from './several-plans.js';
+import { readTexts } from './texts.js';
+
+export interface GistOptions extends Omit<LossOptions, 'out'> {
+  /** Hard negatives [N, cols], any number of matrices: each is a candidate of every anchor. */
+  readonly negatives?: readonly MatrixLike[] | undefined;
+  /** The guide's embeddings of the same texts: all [N, any cols], `negatives` as many as above. */
+  readonly guide: { readonly anchor: MatrixLike; readonly positive: MatrixLike; readonly negatives?: readonly MatrixLike[] | undefined };
+  /** 'absolute' (default): left out above guided positive - margin. 'relative': above guided positive * (1 - margin). */
+  readonly marginStrategy?: 'absolute' | 'relative' | undefined;
+  /** Default 0. */
+  readonly margin?: number | undefined;
+  /** true (default): the other anchors are candidates as well. */
+  readonly contrastAnchors?: boolean | undefined;
+  /** true (default): the other positives compared with the own positive are candidates as well. */
+  readonly contrastPositives?: boolean | undefined;
+}
+
+export interface GistGradients {
+  /** As their inputs, by the rows as given (before they are normalised). */
+  readonly anchor: Float32Array;
+  readonly positive: Float32Array;
+  readonly negatives: readonly Float32Array[];
+  readonly temperature: number;
+}
+
+export interface GistResult {
+  readonly loss: number;
+  /** [N], with reduction 'none'. */
+  readonly perRow?: Float32Array;
+  /** [N], with reduction 'none': log-sum-exp of the logits of all candidates that are left. */
+  readonly rowLogSumExp?: Float32Array;
+  readonly gradients?: GistGradients;
+  readonly stats?: Stats;
+  /** What computed it. */
+  readonly backend: BackendName;
+}
+
+type WithGradients = GistResult & { readonly gradients: GistGradients };
+
+/** By the rows put side by side. */
+interface JointGradients {
+  readonly anchor: Float32Array;
+  readonly positive: Float32Array;
+  readonly temperature: number;
+}
+
+const KNOWN = new Set<string>([
+  ...LOSS_OPTIONS.filter((name) => name !== 'out'),
+  'negatives',
+  'guide',
+  'marginStrategy',
+  'margin',
+  'contrastAnchors',
+  'contrastPositives',
+]);
+const STRATEGIES = ['absolute', 'relative'] as const;
+/** What InfoNCE calls its inputs, in errors about them. */
+const NAMES = { query: 'anchor', key: 'positive', negatives: 'negatives' };
+
+/**
+ * GISTEmbed: multiple-negatives ranking with false negatives left out. The candidates of anchor i are its positive, the other
+ * positives, the other anchors, the other positives compared with positive i, and all hard negatives; one whose similarity by the guide
+ * exceeds the guide's similarity of anchor i and positive i (less the margin) is no candidate. A row is never its own negative.
+ *
+ * The mask takes a byte for every anchor and candidate, and is made before either twin returns.
+ *
+ * @param anchor [N, cols].
+ * @param positive [N, cols], row by row.
+ * @param options `temperature` is 0.01 by default.
+ * @throws TypeError, RangeError (shapes that differ, ...), NonFiniteError, BackendUnavailableError.
+ * @see Solatorio: GISTEmbed: Guided In-sample Selection of Training Negatives for Text Embedding Fine-tuning, 2024.
+ */
+export function gist(anchor: MatrixLike, positive: MatrixLike, options: GistOptions & { readonly gradients: true }): WithGradients;
+export function gist(anchor: MatrixLike, positive: MatrixLike, options: GistOptions): GistResult;
+export function gist(anchor: MatrixLike, positive: MatrixLike, options: GistOptions): GistResult {
+  return plan(anchor, positive, options, false).run();
+}
+
+/** `gist` off the event loop. Inputs are copied before this returns. Every error, those of the arguments too, is a rejection. */
+export function gistAsync(
+  anchor: MatrixLike,
+  positive: MatrixLike,
+  options: GistOptions & { readonly gradients: true },
+): Promise<WithGradients>;
+export function gistAsync(anchor: MatrixLike, positive: MatrixLike, options: GistOptions): Promise<GistResult>;
+export async function gistAsync(anchor: MatrixLike, positive: MatrixLike, options: GistOptions): Promise<GistResult> {
+  return plan(anchor, positive, options, true).runAsync();
+}
+
+function plan(anchorGiven: MatrixLike, positiveGiven: MatrixLike, optionsGiven: GistOptions, isAsync: boolean): Plan<GistResult> {
+  const options = readOptions(optionsGiven, KNOWN);
+  const { negatives: _, guide, marginStrategy, margin: marginGiven, contrastAnchors, contrastPositives, ...rest } = options;
+  const rows = readTexts('', { anchor: anchorGiven, positive: positiveGiven, negatives: options.negatives }, isAsync);
+  if (typeof guide !== 'object' || guide === null) throw new TypeError(`guide: expected an object of matrices, got ${describe(guide)}`);
+  const guided = readTexts('guide.', guide, isAsync);
+  if (guided.anchor.rows !== rows.anchor.rows || guided.negatives.length !== rows.negatives.length) {
+    throw new RangeError(
+      `guide: expected ${rows.anchor.rows} rows and ${rows.negatives.length} negatives, got ${guided.anchor.rows} and ${guided.negatives.length}`,
+    );
+  }
+  const margin = readNumber('margin', marginGiven, 0);
+  const strategy = readChoice('marginStrategy', marginStrategy, STRATEGIES, 'absolute');
+  const kinds = {
+    anchors: readBoolean('contrastAnchors', contrastAnchors, true),
+    positives: readBoolean('contrastPositives', contrastPositives, true),
+  };
+  const scale = { temperature: readScale('temperature', options.temperature, 0.01), name: 'temperature' } as const;
+  const normalize = readBoolean('normalize', options.normalize, true);
+
+  const blocksOf = <R>(of: { anchor: R; positive: R; negatives: readonly R[] }) => [
+    { left: of.anchor, right: of.positive, parts: [0], withItself: false },
+    ...(kinds.anchors ? [{ left: of.anchor, right: of.anchor, parts: [0], withItself: true }] : []),
+    ...(kinds.positives ? [{ left: of.positive, right: of.positive, parts: [1], withItself: true }] : []),
+    ...of.negatives.map((right) => ({ left: of.anchor, right, parts: [0], withItself: false })),
+  ];
+  const units = {
+    anchor: new UnitRows('anchor', rows.anchor, normalize),
+    positive: new UnitRows('positive', rows.positive, normalize),
+    negatives: rows.negatives.map((each, n) => new UnitRows(`negatives[${n}]`, each, normalize)),
+  };
+  const part = (of: UnitRows): Part => ({ of, factor: 1, differentiable: true });
+  const parts = kinds.positives ? [part(units.anchor), part(units.positive)] : [part(units.anchor)];
+  const blocks: Block[] = blocksOf(units).map(({ right, parts }) => ({ of: right, parts }));
+  const thresholdOf = (similarity: number): number => (strategy === 'absolute' ? similarity - margin : similarity * (1 - margin));
+  const { backend, threads, fallbackWarning } = options;
+  const mask = guideMask(blocksOf(guided), thresholdOf, { backend, threads, fallbackWarning });
+  const joint = planInfoNce<JointGradients>(sideBySide(parts, blocks), { ...rest, mask, normalize: false }, scale, isAsync, NAMES);
+  return allOf([joint], ([{ gradients, ...result }]) => {
+    if (!gradients) return result;
+    takeGradients(parts, blocks, gradients.anchor, gradients.positive);
+    return {
+      ...result,
+      gradients: {
+        anchor: units.anchor.byInput(),
+        positive: units.positive.byInput(),
+        negatives: units.negatives.map((each) => each.byInput()),
+        temperature: gradients.temperature,
+      },
+    };
+  });
+}

@@ -1,0 +1,247 @@
+/** The ranking loss of sentence-transformers: every positive and hard negative of the batch is a candidate of every anchor. */
+import type { Stats } from '../backends/backend.js';
+import type { BackendName } from '../errors.js';
+import type { MatrixLike, Rows } from '../matrix.js';
+import { describe, readBoolean, readChoice, readNumber, readOptions } from '../validate.js';
+import { planInfoNce } from './info-nce.js';
+import { type Block, type Part, sideBySide, takeGradients, UnitRows } from './joint-candidates.js';
+import { LOSS_OPTIONS, type LossOptions, type Plan } from './plan.js';
+import { readTemperatureOrScale, type Scale, type ScaleName } from './scale.js';
+import { addScaled, allOf } from './several-plans.js';
+import { readTexts, stacked, type Texts } from './texts.js';
+
+/** Whose similarities with what are logits: a query is an anchor, the docs are all positives and hard negatives. */
+export type RankingDirection = 'queryToDoc' | 'docToQuery' | 'queryToQuery' | 'docToDoc';
+
+export interface MultipleNegativesRankingOptions extends LossOptions {
+  /** Multiplies the similarities; default 20. Or `temperature`, which then gets the gradient. */
+  readonly logitScale?: number | undefined;
+  /** Hard negatives [N, cols], any number of matrices: row i of each belongs to anchor i. */
+  readonly negatives?: readonly MatrixLike[] | undefined;
+  /** Default ['queryToDoc'], which must be among them: it holds the positive. */
+  readonly directions?: readonly RankingDirection[] | undefined;
+  /** 'joint' (default): one softmax over all directions. 'perDirection': the mean of 'queryToDoc' and 'docToQuery', each by itself. */
+  readonly partition?: 'joint' | 'perDirection' | undefined;
+  /** strength * similarity, as a constant, is added to the logits of 'queryToDoc' of these negatives: harder ones weigh more. */
+  readonly hardness?: { readonly mode: 'inBatch' | 'hard' | 'all'; readonly strength: number } | undefined;
+}
+
+export interface MultipleNegativesRankingGradients {
+  /** As their inputs, by the rows as given (before they are normalised). */
+  readonly anchor: Float32Array;
+  readonly positive: Float32Array;
+  readonly negatives: readonly Float32Array[];
+  /** By the scale that was given: `logitScale` when neither was. */
+  readonly logitScale?: number;
+  readonly temperature?: number;
+}
+
+export interface MultipleNegativesRankingResult {
+  readonly loss: number;
+  /** [N], with reduction 'none'. */
+  readonly perRow?: Float32Array;
+  readonly gradients?: MultipleNegativesRankingGradients;
+  /** Of the anchors' candidates. With 'docToQuery' in a joint softmax the own anchor is one of them, and accuracy has no meaning. */
+  readonly stats?: Stats;
+  /** What computed it. */
+  readonly backend: BackendName;
+}
+
+type Options = MultipleNegativesRankingOptions;
+type Result = MultipleNegativesRankingResult;
+type WithGradients = Result & { readonly gradients: MultipleNegativesRankingGradients };
+type PlanGradients = { readonly anchor: Float32Array; readonly positive: Float32Array } & { readonly [scale in ScaleName]?: number };
+
+const KNOWN = new Set<string>([
+  ...LOSS_OPTIONS.filter((name) => name !== 'out'),
+  'logitScale',
+  'negatives',
+  'directions',
+  'partition',
+  'hardness',
+]);
+const DIRECTIONS = ['queryToDoc', 'docToQuery', 'queryToQuery', 'docToDoc'] as const;
+const PARTITIONS = ['joint', 'perDirection'] as const;
+const HARDNESS_MODES = ['inBatch', 'hard', 'all'] as const;
+/** What InfoNCE calls its inputs, and what they are called here. */
+const NAMES = { query: 'anchor', key: 'positive', negatives: 'negatives' };
+
+/**
+ * Multiple-negatives ranking: the mean over anchors of -z_ip + log of the sum of exp(z) over the chosen directions:
+ *
+ *   queryToDoc     anchor i with every positive and hard negative      queryToQuery   anchor i with the other anchors
+ *   docToQuery     positive i with every anchor, its own included      docToDoc       positive i with the docs of other anchors
+ *
+ * With 'joint' and 'docToQuery' the own pair is in the sum twice, as in the library: the loss cannot fall below log 2.
+ *
+ * @param anchor [N, cols].
+ * @param positive [N, cols], row by row.
+ * @throws TypeError, RangeError (shapes that differ, a direction that does not fit the partition, ...), NonFiniteError,
+ *   BackendUnavailableError.
+ * @see Henderson et al.: Efficient Natural Language Response Suggestion for Smart Reply, 2017; Li et al.: Towards General Text Embeddings
+ *   with Multi-stage Contrastive Learning, 2023 (all four directions); Lan et al., 2025 (hardness).
+ */
+export function multipleNegativesRanking(
+  anchor: MatrixLike,
+  positive: MatrixLike,
+  options: Options & { readonly gradients: true },
+): WithGradients;
+export function multipleNegativesRanking(anchor: MatrixLike, positive: MatrixLike, options?: Options): Result;
+export function multipleNegativesRanking(anchor: MatrixLike, positive: MatrixLike, options?: Options): Result {
+  return plan(anchor, positive, options, false).run();
+}
+
+/** `multipleNegativesRanking` off the event loop. Inputs are copied before this returns. Every error is a rejection. */
+export function multipleNegativesRankingAsync(
+  anchor: MatrixLike,
+  positive: MatrixLike,
+  options: Options & { readonly gradients: true },
+): Promise<WithGradients>;
+export function multipleNegativesRankingAsync(anchor: MatrixLike, positive: MatrixLike, options?: Options): Promise<Result>;
+export async function multipleNegativesRankingAsync(anchor: MatrixLike, positive: MatrixLike, options?: Options): Promise<Result> {
+  return plan(anchor, positive, options, true).runAsync();
+}
+
+interface Settings {
+  readonly directions: ReadonlySet<RankingDirection>;
+  readonly perDirection: boolean;
+  readonly hardness: Options['hardness'];
+}
+
+function plan(anchor: MatrixLike, positive: MatrixLike, optionsGiven: Options | undefined, isAsync: boolean): Plan<Result> {
+  const options = readOptions(optionsGiven, KNOWN);
+  const { negatives, directions: _, partition: __, hardness: ___, logitScale: ____, ...rest } = options;
+  const texts = readTexts('', { anchor, positive, negatives }, isAsync);
+  const settings = readSettings(options);
+  const neither = options.temperature === undefined && options.logitScale === undefined;
+  const scale = readTemperatureOrScale(neither ? { logitScale: 20 } : options, 0.05);
+  const { directions, perDirection, hardness } = settings;
+  const symmetric = perDirection && directions.has('docToQuery');
+  if (!hardness && (directions.size === 1 || symmetric)) return ofDocs(texts, { ...rest, symmetric }, scale, isAsync);
+  const joint = ofAllDirections(texts, symmetric ? { ...settings, directions: new Set(['queryToDoc']) } : settings, rest, scale, isAsync);
+  if (!symmetric) return joint;
+  // The columns have no hardness: a plan by itself, and half of each.
+  const columns = ofDocs({ anchor: texts.positive, positive: texts.anchor, negatives: [] }, rest, scale, isAsync);
+  return allOf([joint, columns], ([rows, back]) => halfOfBoth(rows, back, scale.name));
+}
+
+function readSettings({ directions = ['queryToDoc'], partition, hardness }: Options): Settings {
+  if (!Array.isArray(directions)) throw new TypeError(`directions: expected an array, got ${describe(directions)}`);
+  const chosen = new Set(directions.map((each, n) => readChoice(`directions[${n}]`, each ?? null, DIRECTIONS, 'queryToDoc')));
+  if (!chosen.has('queryToDoc')) throw new RangeError("directions: expected 'queryToDoc' among them, which holds the positive, got none");
+  const perDirection = readChoice('partition', partition, PARTITIONS, 'joint') === 'perDirection';
+  if (perDirection && (chosen.has('queryToQuery') || chosen.has('docToDoc'))) {
+    throw new RangeError("partition: expected 'joint' with directions that do not hold the positive, got 'perDirection'");
+  }
+  if (hardness === undefined) return { directions: chosen, perDirection, hardness };
+  if (typeof hardness !== 'object' || hardness === null) throw new TypeError(`hardness: expected an object, got ${describe(hardness)}`);
+  const mode = readChoice('hardness.mode', hardness.mode ?? null, HARDNESS_MODES, 'all');
+  const strength = readNumber('hardness.strength', hardness.strength ?? null, 0);
+  if (strength < 0) throw new RangeError(`hardness.strength: expected a number of at least 0, got ${strength}`);
+  return { directions: chosen, perDirection, hardness: strength === 0 ? undefined : { mode, strength } };
+}
+
+/** Anchors against docs, and docs against anchors when symmetric: InfoNCE as it is. */
+function ofDocs(
+  { anchor, positive, negatives }: Texts,
+  options: LossOptions & { readonly symmetric?: boolean },
+  scale: Scale,
+  isAsync: boolean,
+): Plan<Result> {
+  const docs = stacked([positive, ...negatives]);
+  const single = planInfoNce<PlanGradients>({ query: anchor, key: docs }, options, scale, isAsync, NAMES);
+  return allOf([single], ([{ gradients, rowLogSumExp: _, ...result }]) => {
+    if (!gradients) return result;
+    const ofDoc = (n: number): Float32Array => gradients.positive.slice(n * anchor.data.length, (n + 1) * anchor.data.length);
+    const slope = { [scale.name]: gradients[scale.name] as number };
+    return {
+      ...result,
+      gradients: { anchor: gradients.anchor, positive: ofDoc(0), negatives: negatives.map((_, n) => ofDoc(n + 1)), ...slope },
+    };
+  });
+}
+
+/** One softmax over logits of several kinds: rows put side by side, see joint-candidates.ts. */
+function ofAllDirections(texts: Texts, settings: Settings, options: LossOptions, scale: Scale, isAsync: boolean): Plan<Result> {
+  const { directions, hardness } = settings;
+  const normalize = readBoolean('normalize', options.normalize, true);
+  const unit = (name: string, rows: Rows): UnitRows => new UnitRows(name, rows, normalize);
+  const anchor = unit('anchor', texts.anchor);
+  const docs = [unit('positive', texts.positive), ...texts.negatives.map((rows, n) => unit(`negatives[${n}]`, rows))];
+  // Part 2 adds strength * similarity to the logit, as (strength * temperature) * similarity / temperature.
+  const extra = hardness ? Math.sqrt(hardness.strength * scale.temperature) : 0;
+  const parts: Part[] = [
+    { of: anchor, factor: 1, differentiable: true },
+    { of: docs[0], factor: 1, differentiable: true },
+    ...(hardness ? [{ of: anchor, factor: extra, differentiable: false }] : []),
+  ];
+  const blocks: (Block & { readonly sees: (own: boolean) => boolean })[] = [];
+  for (const [n, of] of docs.entries()) {
+    const harder = (own: boolean): boolean => isHarder(hardness?.mode, own, n);
+    blocks.push({ of, parts: [0], sees: (own) => !harder(own) });
+    if (hardness) blocks.push({ of, parts: [0, 2], sees: harder });
+  }
+  const other = (own: boolean): boolean => !own;
+  if (directions.has('queryToQuery')) blocks.push({ of: anchor, parts: [0], sees: other });
+  if (directions.has('docToQuery')) blocks.push({ of: anchor, parts: [1], sees: () => true });
+  if (directions.has('docToDoc')) for (const of of docs) blocks.push({ of, parts: [1], sees: other });
+  const exclusions = hardness ? { mask: maskOf(anchor.rows, blocks) } : labelsOf(anchor.rows, blocks);
+  const matrices = sideBySide(parts, blocks);
+  const joint = planInfoNce<PlanGradients>(matrices, { ...options, ...exclusions, normalize: false }, scale, isAsync, NAMES);
+  return allOf([joint], ([{ gradients, rowLogSumExp: _, stats, ...result }]) => {
+    const shaped = { ...result, ...(stats && { stats: directions.has('docToQuery') ? { ...stats, accuracy: Number.NaN } : stats }) };
+    if (!gradients) return shaped;
+    takeGradients(parts, blocks, gradients.anchor, gradients.positive);
+    const slope = (gradients[scale.name] as number) - (hardness ? constantSlope(parts, matrices.query, gradients.anchor, scale) : 0);
+    const [positive, ...negatives] = docs.map((each) => each.byInput());
+    return { ...shaped, gradients: { anchor: anchor.byInput(), positive, negatives, [scale.name]: slope } };
+  });
+}
+
+/** Whether the logit of a negative is raised: doc matrix 0 holds the positives. */
+function isHarder(mode: 'inBatch' | 'hard' | 'all' | undefined, own: boolean, doc: number): boolean {
+  if (mode === 'inBatch') return !own;
+  if (mode === 'hard') return own && doc > 0;
+  return mode === 'all' && !(own && doc === 0);
+}
+
+function maskOf(rows: number, blocks: readonly { readonly sees: (own: boolean) => boolean }[]): Uint8Array {
+  const width = rows * blocks.length;
+  return Uint8Array.from({ length: rows * width }, (_, at) => {
+    const [i, column] = [Math.floor(at / width), at % width];
+    return Number(blocks[Math.floor(column / rows)].sees(column % rows === i));
+  });
+}
+
+/** Where all that is left out is the own row, labels say so without a mask: -1 is nobody's label. */
+function labelsOf(rows: number, blocks: readonly { readonly sees: (own: boolean) => boolean }[]) {
+  const keyLabels = blocks.flatMap(({ sees }) => Array.from({ length: rows }, (_, j) => (sees(true) ? -1 : j)));
+  return { queryLabels: Array.from({ length: rows }, (_, i) => i), keyLabels };
+}
+
+/**
+ * What the scale's gradient has of the raised logits, which do not depend on the scale: by it, the product of the constant part with its
+ * gradient, times temperature for a logit scale and -1/temperature for a temperature.
+ */
+function constantSlope(parts: readonly Part[], query: Rows, gradient: Float32Array, { temperature, name }: Scale): number {
+  const { rows, cols } = parts[0].of;
+  let product = 0;
+  for (let i = 0; i < rows; i++) {
+    const start = i * query.cols + 2 * cols;
+    for (let k = start; k < start + cols; k++) product += query.data[k] * gradient[k];
+  }
+  return name === 'logitScale' ? temperature * product : -product / temperature;
+}
+
+/** `back` has anchors and positives the other way round. */
+function halfOfBoth(rows: Result, back: Result, scale: ScaleName): Result {
+  if (rows.perRow && back.perRow) addScaled(rows.perRow, 0.5, rows.perRow, back.perRow);
+  const result = { ...rows, loss: (rows.loss + back.loss) / 2 };
+  if (!rows.gradients || !back.gradients) return result;
+  const { anchor, positive, negatives } = rows.gradients;
+  addScaled(anchor, 0.5, anchor, back.gradients.positive);
+  addScaled(positive, 0.5, positive, back.gradients.anchor);
+  for (const each of negatives) addScaled(each, 0.5, each);
+  const slope = ((rows.gradients[scale] as number) + (back.gradients[scale] as number)) / 2;
+  return { ...result, gradients: { anchor, positive, negatives, [scale]: slope } };
+}
