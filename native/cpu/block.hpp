@@ -24,6 +24,9 @@ struct Block {
   bool diagonal;                 // rows and columns are the same rows of one matrix
   int32_t groups[BLOCK_GROUPS];  // the groups of rows to work on, relative to row_first
   int count;
+  bool row_fresh, col_fresh;   // the sums of these rows or columns were not added to before in this pass
+  bool first;                  // of its job: nothing of it is in the cache yet
+  int64_t next_row, next_col;  // the block after it in its job, -1 if there is none
 };
 
 CK_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -42,10 +45,23 @@ CK_INLINE void for_blocks(const BlockPair& pair, int64_t size, Visit&& visit) {
       block.diagonal = block.triangle;
       block.count = static_cast<int>((block.row_last - row + GROUP - 1) / GROUP);
       for (int g = 0; g < block.count; ++g) block.groups[g] = g;
+      block.first = row == pair.row_first && col == (pair.triangle ? row : pair.col_first);
+      block.row_fresh = pair.row_fresh && (pair.triangle ? block.first : col == pair.col_first);
+      block.col_fresh = pair.col_fresh && row == pair.row_first && !block.triangle;
+      block.next_row = row;
+      block.next_col = col + size;
+      if (block.next_col >= pair.col_last) {
+        block.next_row = row + size;
+        block.next_col = pair.triangle ? row + size : pair.col_first;
+        if (block.next_row >= pair.row_last) block.next_row = block.next_col = -1;
+      }
       visit(block);
     }
   }
 }
+
+CK_INLINE const float* group_at(const Layout& layout, const float* left, int64_t row) { return left + row / GROUP * layout.group_stride; }
+CK_INLINE const float* panel_at(const Layout& layout, const float* right, int64_t row) { return right + row / NR * layout.panel_stride; }
 
 CK_INLINE bool holds_partners(const int32_t* partner, const Block& block) {
   bool found = false;
@@ -54,45 +70,106 @@ CK_INLINE bool holds_partners(const int32_t* partner, const Block& block) {
   return found;
 }
 
+// The indices of a tile's columns, as floats.
+alignas(64) static constexpr float COLUMNS[32] = {0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15,
+                                                  16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31};
+
 // Marks what does not count in tile[MR][NR] of rows from `row` and columns from `col`, after noting the positives.
 __attribute__((noinline)) static void exclude(const Block& block, int64_t row, int64_t col, const int32_t* partner, float* positive,
                                               float* tile) {
+  const int64_t columns = smaller(block.col_last - col, NR);
+  const Floats excluded = broadcast(EXCLUDED), c0 = load(COLUMNS), c1 = load(COLUMNS + LANES);
   for (int i = 0; i < MR; ++i, tile += NR) {
     const int64_t self = row + i;
-    int64_t from = 0;
-    int64_t to = smaller(block.col_last - col, NR);
-    if (self >= block.row_last) to = 0;
-    if (block.triangle && self >= col) from = smaller(self + 1 - col, NR);
+    const int64_t to = self >= block.row_last ? 0 : columns;
+    const int64_t from = block.triangle && self >= col ? smaller(self + 1 - col, NR) : 0;
+    int64_t p = -1;  // columns to leave out within [from, to): the positive, and the row itself
     if (to > 0 && partner != nullptr) {
-      const int64_t p = partner[self] - col;
-      if (p >= from && p < to) {
-        if (positive != nullptr) {
-          positive[self] = tile[p];
-          positive[col + p] = tile[p];
-        }
-        tile[p] = EXCLUDED;
+      p = partner[self] - col;
+      if (p < from || p >= to) p = -1;
+      if (p >= 0 && positive != nullptr) {
+        positive[self] = tile[p];
+        positive[col + p] = tile[p];
       }
     }
-    if (block.diagonal && self >= col && self < col + NR) tile[self - col] = EXCLUDED;
-    for (int64_t j = 0; j < from; ++j) tile[j] = EXCLUDED;
-    for (int64_t j = to; j < NR; ++j) tile[j] = EXCLUDED;
+    const int64_t same = block.diagonal && self >= col && self < col + NR ? self - col : -1;
+    const Floats f = broadcast(static_cast<float>(from)), t = broadcast(static_cast<float>(to));
+    const Floats out1 = broadcast(static_cast<float>(p)), out2 = broadcast(static_cast<float>(same));
+    const auto keep = [&](Floats c, float* y)
+                          CK_LAMBDA_INLINE { store(y, ((c >= f) & (c < t) & (c != out1) & (c != out2)) ? load(y) : excluded); };
+    keep(c0, tile);
+    keep(c1, tile + LANES);
   }
 }
 
-// Walks the tiles of a block. x: left operand with x_layout, y: right operand with panel stride of y_layout.
+// The two sides of a block's tiles.
+struct Operands {
+  const Layout& x_layout;
+  const float* x_left;
+  const Layout& y_layout;
+  const float* y_right;
+};
+
+// What is read after the panel of columns at `col` in the slice of dimensions at `first`: the next panel, and left rows that are new.
+CK_INLINE void ask_ahead(const Block& block, const Operands& o, int64_t col, int64_t first, int64_t slice, Ahead& ahead) {
+  const int64_t cols = o.x_layout.cols;
+  const auto ask = [&](int64_t c, int64_t from)
+                       CK_LAMBDA_INLINE { ahead.add(panel_at(o.y_layout, o.y_right, c) + from * NR, smaller(slice, cols - from) * NR); };
+  const auto ask_rows = [&](int64_t row, int64_t from) CK_LAMBDA_INLINE {
+    for (int g = 0; g < BLOCK_GROUPS; ++g)
+      ahead.add(group_at(o.x_layout, o.x_left, row + g * GROUP) + from * GROUP, smaller(slice, cols - from) * GROUP);
+  };
+  ahead.rest();
+  ahead.clear();
+  if (col + NR < block.col_last) return ask(col + NR, first);
+  if (first + slice < cols) {
+    ask(block.col_first, first + slice);
+    ask_rows(block.row_first, first + slice);
+  } else if (block.next_row >= 0) {
+    ask(block.next_col, 0);
+    if (block.next_row != block.row_first || slice < cols) ask_rows(block.next_row, 0);
+  }
+}
+
+// Walks the tiles of a block.
 template <class Policy>
 CK_INLINE void walk(const Block& block, const Layout& x_layout, const float* x_left, const Layout& y_layout, const float* y_right,
-                    const int32_t* partner, float* positive, float* tile, Policy& policy) {
-  const int64_t cols = x_layout.cols;
+                    const int32_t* partner, float* positive, const Scratch& scratch, Policy& policy) {
+  const Operands operands = {x_layout, x_left, y_layout, y_right};
+  const int64_t cols = x_layout.cols, dots = dot_block(cols);
+  const int64_t slice = cols > SLICED_ROW && scratch.coefficients != nullptr ? SLICE : cols;
   if (partner != nullptr && !holds_partners(partner, block)) partner = nullptr;
+  Ahead ahead;
+  if (block.first) {
+    ahead.add(panel_at(y_layout, y_right, block.col_first), slice * NR);
+    for (int g = 0; g < block.count; ++g) ahead.add(group_at(x_layout, x_left, block.row_first + block.groups[g] * GROUP), slice * GROUP);
+  }
+  // All but the last slice: sums of the tiles that the last will visit.
+  int64_t first = 0;
+  for (; first + slice < cols; first += slice) {
+    for (int64_t col = block.col_first; col < block.col_last; col += NR) {
+      const float* right = panel_at(y_layout, y_right, col) + first * NR;
+      ask_ahead(block, operands, col, first, slice, ahead);
+      for (int g = 0; g < block.count; ++g) {
+        const int64_t group_row = block.row_first + block.groups[g] * GROUP;
+        if (block.triangle && col + NR <= group_row) break;
+        const float* left = group_at(x_layout, x_left, group_row) + first * GROUP;
+        for (int s = 0; s < GROUP; s += MR) {
+          float* sums = scratch.coefficients + (g * GROUP + s) * BLOCK_STRIDE + (col - block.col_first);
+          stored_dot_tile<BLOCK_STRIDE>(left + s * NR, right, slice, dots, first == 0 ? nullptr : sums, ahead, sums);
+        }
+      }
+    }
+  }
   for (int64_t col = block.col_first; col < block.col_last; col += NR) {
     const int64_t c = col - block.col_first;
-    const float* right = y_right + col / NR * y_layout.panel_stride;
+    const float* right = panel_at(y_layout, y_right, col) + first * NR;
+    ask_ahead(block, operands, col, first, slice, ahead);
     policy.begin(c);
     for (int g = 0; g < block.count; ++g) {
       const int64_t group_row = block.row_first + block.groups[g] * GROUP;
       if (block.triangle && col + NR <= group_row) break;
-      const float* left = x_left + group_row / GROUP * x_layout.group_stride;
+      const float* left = group_at(x_layout, x_left, group_row) + first * GROUP;
 #pragma GCC unroll 1
       for (int s = 0; s < GROUP; s += MR) {
         const int64_t row = group_row + s;
@@ -101,25 +178,36 @@ CK_INLINE void walk(const Block& block, const Layout& x_layout, const float* x_l
         if (plain && partner != nullptr)
           for (int i = 0; i < MR; ++i) plain &= partner[row + i] < col || partner[row + i] >= col + NR;
         const int r = g * GROUP + s;
+        const float* sums = first == 0 ? nullptr : scratch.coefficients + r * BLOCK_STRIDE + c;
         if (plain) {
-          dot_tile(left + s * NR, right, cols, [&](int i, Floats y0, Floats y1) CK_LAMBDA_INLINE { policy.row(r + i, row + i, y0, y1); });
+          dot_tile(left + s * NR, right, cols - first, dots, sums, ahead,
+                   [&](int i, Floats y0, Floats y1) CK_LAMBDA_INLINE { policy.row(r + i, row + i, y0, y1); });
         } else {
-          stored_dot_tile(left + s * NR, right, cols, tile);
-          exclude(block, row, col, partner, positive, tile);
-          for (int i = 0; i < MR; ++i) policy.row(r + i, row + i, load(tile + i * NR), load(tile + i * NR + LANES));
+          stored_dot_tile<NR>(left + s * NR, right, cols - first, dots, sums, ahead, scratch.tile);
+          exclude(block, row, col, partner, positive, scratch.tile);
+          for (int i = 0; i < MR; ++i) policy.row(r + i, row + i, load(scratch.tile + i * NR), load(scratch.tile + i * NR + LANES));
         }
       }
     }
     policy.end(c);
   }
 }
+template <class Policy>
+CK_INLINE void walk(const Block& block, const Layout& x_layout, const float* x_left, const Layout& y_layout, const float* y_right,
+                    const int32_t* partner, float* positive, float* tile, Policy& policy) {
+  Scratch scratch = {};
+  scratch.tile = tile;
+  walk(block, x_layout, x_left, y_layout, y_right, partner, positive, scratch, policy);
+}
 
-// x_sums += G y and y_sums += G^T x for the coefficients G of a block, [rows of the listed groups][BLOCK_STRIDE].
+// x_sums += G y and y_sums += G^T x for the coefficients G of a block, [rows of the listed groups][BLOCK_STRIDE]. With `set`, for
+// passes whose sums nobody cleared, sums that are fresh are written instead.
 // Where the tile walk left columns unwritten (past the last tile of an edge block) they are cleared first.
 CK_INLINE void apply(const Block& block, const Layout& x_layout, const float* x_left, float* x_sums, const Layout& y_layout,
-                     const float* y_left, float* y_sums, float* coefficients) {
+                     const float* y_left, float* y_sums, float* coefficients, bool set = false) {
   static constexpr int32_t ALL[BLOCK_GROUPS] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
   static_assert(BLOCK_GROUPS == 16, "ALL lists every group of a block");
+  constexpr int PIECE = GROUP * NR;  // of a group in a chunk
   const int width = static_cast<int>(block.col_last - block.col_first);
   const int col_groups = (width + GROUP - 1) / GROUP;
   const int written = (width + NR - 1) / NR * NR;
@@ -128,26 +216,55 @@ CK_INLINE void apply(const Block& block, const Layout& x_layout, const float* x_
       for (int c = written; c < col_groups * GROUP; ++c) coefficients[r * BLOCK_STRIDE + c] = 0.0f;
   const int64_t x_base = block.row_first / GROUP * x_layout.group_stride;
   const int64_t y_base = block.col_first / GROUP * y_layout.group_stride;
+  Ahead ahead;
+  // Of chunk c, group g of the columns: rows, and sums of the block's rows.
+  const auto ask_columns = [&](int64_t chunk, int g) CK_LAMBDA_INLINE {
+    if (chunk < y_layout.chunks) ahead.add(y_left + y_base + chunk * PIECE + g * y_layout.group_stride, PIECE);
+  };
+  const auto ask_sums = [&](const Layout& layout, const float* sums, int64_t base, int64_t chunk, int g) CK_LAMBDA_INLINE {
+    if (sums != nullptr && chunk < layout.chunks) ahead.add(sums + base + chunk * PIECE + g * layout.group_stride, PIECE);
+  };
+  for (int g = 0; g < col_groups; ++g) {
+    ask_columns(0, g);
+    ahead.rest();
+    ahead.clear();
+  }
   for (int64_t chunk = 0; chunk < x_layout.chunks; ++chunk) {
-    const int64_t at = chunk * GROUP * NR;
+    const int64_t at = chunk * PIECE;
     if (x_sums != nullptr) {
       for (int g = 0; g < block.count; ++g) {
         const int skip = block.triangle ? block.groups[g] : 0;  // in a triangle columns before the row do not count
+        ahead.clear();
+        ask_sums(y_layout, y_sums, y_base, chunk, g);
+        ask_sums(x_layout, x_sums, x_base, chunk, g);
         for (int s = 0; s < GROUP; s += MR)
           apply_tile<BLOCK_STRIDE, 1>(coefficients + (g * GROUP + s) * BLOCK_STRIDE + skip * GROUP, y_left + y_base + at,
-                                      y_layout.group_stride, ALL + skip, col_groups - skip,
-                                      x_sums + x_base + block.groups[g] * x_layout.group_stride + at + s * NR);
+                                      y_layout.group_stride, ALL + skip, col_groups - skip, set && block.row_fresh,
+                                      x_sums + x_base + block.groups[g] * x_layout.group_stride + at + s * NR, ahead);
       }
     }
     if (y_sums != nullptr) {
       for (int g = 0; g < col_groups; ++g) {
         const int count = block.triangle ? (g + 1 < block.count ? g + 1 : block.count) : block.count;
+        ahead.clear();
+        ask_columns(chunk + 1, g);
         for (int s = 0; s < GROUP; s += MR)
           apply_tile<1, BLOCK_STRIDE>(coefficients + g * GROUP + s, x_left + x_base + at, x_layout.group_stride, block.groups, count,
-                                      y_sums + y_base + g * y_layout.group_stride + at + s * NR);
+                                      set && block.col_fresh, y_sums + y_base + g * y_layout.group_stride + at + s * NR, ahead);
       }
     }
   }
+}
+
+// What apply() with `set` leaves when all coefficients of a block are 0.
+CK_INLINE void clear_fresh(const Block& block, const Layout& layout, float* sums) {
+  const auto clear_rows = [&](int64_t first, int64_t last) {
+    float* from = sums + first / GROUP * layout.group_stride;
+    const int64_t groups = (last - first + GROUP - 1) / GROUP;
+    for (int64_t k = 0; k < groups * layout.group_stride; k += LANES) store(from + k, zero());
+  };
+  if (block.row_fresh) clear_rows(block.row_first, block.row_last);
+  if (block.col_fresh) clear_rows(block.col_first, block.col_last);
 }
 
 }  // namespace CK_ISA

@@ -36,6 +36,14 @@ int32_t default_threads();
 Layout make_layout(int64_t rows, int64_t cols, int32_t width);
 inline int64_t left_floats(const Layout& layout) { return layout.padded_rows / GROUP * layout.group_stride; }
 inline int64_t right_floats(const Layout& layout) { return layout.padded_rows / layout.width * layout.panel_stride; }
+// Rows of a block of S: smaller ones for small problems, where parallelism matters more.
+inline int64_t block_rows(int64_t rows) { return rows <= 1024 ? BLOCK_SMALL : BLOCK_LARGE; }
+// Rows of a side of a job, some blocks. Blocks that share rows find them in the cache; how many depends on the rows alone, so that bits
+// do not depend on the number of threads, and at least 16 are left to share.
+inline int64_t job_rows(int64_t rows) {
+  const int64_t blocks = rows / (16 * BLOCK_LARGE);
+  return block_rows(rows) * (blocks < 1 ? 1 : blocks > 4 ? 4 : blocks);
+}
 inline int64_t job_count(int64_t rows, int64_t per_job) { return (rows + per_job - 1) / per_job; }
 
 class Call {

@@ -13,8 +13,6 @@
 namespace ck {
 namespace {
 
-int64_t block_size(int64_t rows) { return rows <= 1024 ? BLOCK_SMALL : BLOCK_LARGE; }
-
 double multiply_adds(int64_t rows_x, int64_t rows_y, int64_t cols, int products) {
   return static_cast<double>(rows_x) * static_cast<double>(rows_y) * static_cast<double>(cols) * products;
 }
@@ -26,7 +24,7 @@ struct StoreBuffers {
         y(arena, y_matrix == nullptr ? ck_matrix{nullptr, 0, x_matrix.cols} : *y_matrix, call.kernels().width, y_matrix != nullptr,
           y_matrix != nullptr, false),
         scratch(arena, threads),
-        block(block_size(std::max(x_matrix.rows, other))),
+        block(block_rows(std::max(x_matrix.rows, other))),
         jobs(arena.take<PairJob>(Schedule::job_count(x_matrix.rows, other, block))),
         turns(arena.take<std::atomic<uint32_t>>(Schedule::turn_count(x_matrix.rows, other, block))) {}
 
@@ -45,7 +43,7 @@ struct BackwardBuffers {
         scratch(arena, threads),
         x_finish(arena, x_matrix.rows, x_matrix.cols, threads),
         y_finish(arena, y_matrix.rows, y_matrix.cols, threads),
-        block(block_size(std::max(x_matrix.rows, y_matrix.rows))),
+        block(block_rows(std::max(x_matrix.rows, y_matrix.rows))),
         jobs(arena.take<PairJob>(Schedule::job_count(x_matrix.rows, y_matrix.rows, block))),
         peaks(arena.take<float>(Schedule::job_count(x_matrix.rows, y_matrix.rows, block))),
         turns(arena.take<std::atomic<uint32_t>>(Schedule::turn_count(x_matrix.rows, y_matrix.rows, block))),

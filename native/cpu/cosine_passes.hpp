@@ -27,7 +27,7 @@ void cosine_store(const CosinePass& pass, const BlockPair& pair, const Scratch& 
     block.triangle = block.diagonal = false;
     CosineStore policy;
     policy.values = scratch.coefficients;
-    walk(block, *pass.x_layout, pass.left, *pass.y_layout, pass.right, nullptr, nullptr, scratch.tile, policy);
+    walk(block, *pass.x_layout, pass.left, *pass.y_layout, pass.right, nullptr, nullptr, scratch, policy);
     const int64_t width = block.col_last - block.col_first;
     for (int64_t row = block.row_first; row < block.row_last; ++row) {
       const float* in = scratch.coefficients + (row - block.row_first) * BLOCK_STRIDE;

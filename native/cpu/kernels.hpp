@@ -53,7 +53,8 @@ struct PackJob {
 struct BlockPair {
   int64_t row_first, row_last;
   int64_t col_first, col_last;
-  int32_t triangle;  // 1: rows and columns are the same block, only the pairs above the diagonal count
+  int32_t triangle;              // 1: rows and columns are the same block, only the pairs above the diagonal count
+  int32_t row_fresh, col_fresh;  // 1: no earlier job of the pass touched these rows or columns, so their sums need not be cleared
 };
 
 // Working memory of one participant of a parallel region.

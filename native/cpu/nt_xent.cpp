@@ -15,9 +15,6 @@ namespace ck {
 namespace {
 
 constexpr int64_t ROWS_PER_JOB = 128;
-// Larger macro blocks mean more work between two waits, smaller ones more jobs to share.
-int64_t block_size(int64_t rows) { return rows <= 1024 ? BLOCK_SMALL : BLOCK_LARGE; }
-
 // All weights are below 2^-SMALL_WEIGHT: they are scaled up by a power of two, so that gradients near the smallest float32
 // numbers keep their digits in the sums.
 constexpr int SMALL_WEIGHT = 30;
@@ -33,9 +30,9 @@ struct Buffers {
       : packed(arena, z, call.kernels().width, true, true, call.options().stats != 0),
         scratch(arena, threads),
         finish(arena, z.rows, z.cols, threads),
-        block(block_size(z.rows)),
-        jobs(arena.take<PairJob>(Schedule::job_count(z.rows, -1, block))),
-        turns(arena.take<std::atomic<uint32_t>>(Schedule::turn_count(z.rows, -1, block))) {
+        side(job_rows(z.rows)),
+        jobs(arena.take<PairJob>(Schedule::job_count(z.rows, -1, side))),
+        turns(arena.take<std::atomic<uint32_t>>(Schedule::turn_count(z.rows, -1, side))) {
     const int64_t rows = packed.layout.padded_rows;
     sums = gradients ? arena.take<float>(left_floats(packed.layout)) : nullptr;
     partner = arena.take<int32_t>(rows);
@@ -56,7 +53,7 @@ struct Buffers {
   Packed packed;
   ScratchSet scratch;
   Gradient finish;
-  int64_t block;
+  int64_t side;  // rows of a job
   PairJob* jobs;
   std::atomic<uint32_t>* turns;
   float* sums;
@@ -106,13 +103,13 @@ void single_pair(const ck_matrix& z, const ck_options& options, float* per_row, 
 class NtXent {
  public:
   NtXent(Call& call, Buffers& buffers, const ck_matrix& z, int threads)
-      : call_(call), b_(buffers), z_(z), rows_(z.rows), threads_(threads), schedule_(z.rows, -1, b_.block, b_.jobs, b_.turns) {}
+      : call_(call), b_(buffers), z_(z), rows_(z.rows), threads_(threads), schedule_(z.rows, -1, b_.side, b_.jobs, b_.turns) {}
 
   void run(int32_t pairs, float* per_row, float* row_log_sum_exp, float* gradient, ck_result& result) {
     const double temperature = call_.options().temperature;
     const double scale = std::sqrt(LOG2_E / temperature);
     const PairLayout layout = {static_cast<int>(rows_), pairs == CK_PAIRS_INTERLEAVED ? PairLayout::kInterleaved : PairLayout::kHalves};
-    pack(call_, threads_, b_.packed, scale, gradient != nullptr ? b_.sums : nullptr, 0, [&](int64_t first, int64_t last) {
+    pack(call_, threads_, b_.packed, scale, nullptr, 0, [&](int64_t first, int64_t last) {
       for (int64_t i = first; i < last; ++i) {
         b_.partner[i] = i < rows_ ? layout.positive(static_cast<int>(i)) : -1;
         b_.row_sums[i] = 0.0;
@@ -143,7 +140,7 @@ class NtXent {
     pass.partner = b_.partner;
     pass.row_sums = b_.row_sums;
     pass.shift = shift_;
-    pass.block = static_cast<int32_t>(b_.block);
+    pass.block = static_cast<int32_t>(block_rows(rows_));
     pass.active = b_.active;
     pass.own_shift = b_.own_shift;
     return pass;

@@ -39,7 +39,7 @@ CK_INLINE void nt_xent_forward_blocks(const NtXentPass& pass, const BlockPair& p
     policy.peaks.rows = scratch.row_peaks;
     policy.peaks.cols = scratch.col_peaks;
     if (PEAKS) policy.peaks.clear(block.count, BLOCK_LARGE);
-    walk(block, *pass.layout, pass.left, *pass.layout, pass.right, pass.partner, pass.positive_peaks, scratch.tile, policy);
+    walk(block, *pass.layout, pass.left, *pass.layout, pass.right, pass.partner, pass.positive_peaks, scratch, policy);
     policy.sums.flush_rows(block, pass.row_sums);
     policy.sums.flush_cols(block, pass.row_sums);
     if (PEAKS) policy.peaks.flush(block, pass.row_peaks);
@@ -81,14 +81,15 @@ CK_INLINE bool any_weight(const float* weights, int64_t first, int64_t last) {
 
 void nt_xent_backward(const NtXentPass& pass, const BlockPair& pair, const Scratch& scratch) {
   for_blocks(pair, pass.block, [&](const Block& block) {
-    if (!any_weight(pass.weights, block.row_first, block.row_last) && !any_weight(pass.weights, block.col_first, block.col_last)) return;
+    if (!any_weight(pass.weights, block.row_first, block.row_last) && !any_weight(pass.weights, block.col_first, block.col_last))
+      return clear_fresh(block, *pass.layout, pass.sums);
     NtXentBackward policy;
     policy.coefficients = scratch.coefficients;
     policy.weights = pass.weights;
     policy.first_col = block.col_first;
     policy.shift = broadcast(pass.shift);
-    walk(block, *pass.layout, pass.left, *pass.layout, pass.right, pass.partner, nullptr, scratch.tile, policy);
-    apply(block, *pass.layout, pass.left, pass.sums, *pass.layout, pass.left, pass.sums, scratch.coefficients);
+    walk(block, *pass.layout, pass.left, *pass.layout, pass.right, pass.partner, nullptr, scratch, policy);
+    apply(block, *pass.layout, pass.left, pass.sums, *pass.layout, pass.left, pass.sums, scratch.coefficients, true);
   });
 }
 
@@ -108,6 +109,7 @@ CK_INLINE void for_repairs(const NtXentPass& pass, const BlockPair& pair, Visit&
     if (select(block)) visit(block);
     if (found.diagonal) return;
     block = found;
+    block.next_row = -1;
     block.row_first = found.col_first;
     block.row_last = found.col_last;
     block.col_first = found.row_first;
@@ -137,7 +139,7 @@ void nt_xent_repair_forward(const NtXentPass& pass, const BlockPair& pair, const
     policy.sums.rows = scratch.row_lanes;
     policy.sums.cols = scratch.col_lanes;
     policy.sums.clear(block.count, BLOCK_LARGE);
-    walk(block, *pass.layout, pass.left, *pass.layout, pass.right, pass.partner, nullptr, scratch.tile, policy);
+    walk(block, *pass.layout, pass.left, *pass.layout, pass.right, pass.partner, nullptr, scratch, policy);
     policy.sums.flush_rows(block, pass.row_sums);
   });
 }
@@ -164,7 +166,7 @@ void nt_xent_repair_backward(const NtXentPass& pass, const BlockPair& pair, cons
     policy.coefficients = scratch.coefficients;
     policy.weights = pass.weights;
     policy.own_shift = pass.own_shift;
-    walk(block, *pass.layout, pass.left, *pass.layout, pass.right, pass.partner, nullptr, scratch.tile, policy);
+    walk(block, *pass.layout, pass.left, *pass.layout, pass.right, pass.partner, nullptr, scratch, policy);
     apply(block, *pass.layout, pass.left, pass.sums, *pass.layout, pass.left, pass.sums, scratch.coefficients);
   });
 }

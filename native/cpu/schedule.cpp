@@ -69,6 +69,8 @@ BlockPair Schedule::pair(int64_t job) const {
   pair.col_first = j.second * size_;
   pair.col_last = cut((j.second + 1) * size_, limit);
   pair.triangle = symmetric_ && j.first == j.second;
+  pair.row_fresh = j.first_turn == 0;
+  pair.col_fresh = j.second_turn == 0;
   return pair;
 }
 

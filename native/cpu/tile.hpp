@@ -28,6 +28,37 @@ CK_INLINE Floats exp2(Floats y) {
   return scale_by_power(p, n);
 }
 
+// Memory that will be read soon, asked for a little at a time while something else is computed: the caches' own prefetchers do not
+// follow a dozen rows at once, and a line from another core's cache costs as much as a tile's worth of arithmetic.
+class Ahead {
+ public:
+  CK_INLINE void clear() { at_ = count_ = 0; }
+  CK_INLINE void add(const float* first, int64_t count) { ranges_[count_++] = {first, first + count}; }
+
+  // Asks for the next LINES cache lines, into the second level.
+  template <int LINES>
+  CK_INLINE void step() {
+    if (at_ == count_) return;
+    Range& range = ranges_[at_];
+#pragma GCC unroll 8
+    for (int i = 0; i < LINES; ++i) __builtin_prefetch(range.next + i * CACHE_LINE, 0, 2);
+    range.next += LINES * CACHE_LINE;
+    if (range.next >= range.end) ++at_;
+  }
+  void rest() {
+    while (at_ < count_) step<8>();
+  }
+
+ private:
+  static constexpr int MAX_RANGES = 20;
+  struct Range {
+    const float* next;
+    const float* end;
+  };
+  Range ranges_[MAX_RANGES];
+  int at_ = 0, count_ = 0;
+};
+
 struct Accumulators {
   Floats a[MR];
   Floats b[MR];
@@ -56,8 +87,9 @@ CK_INLINE void multiply_add(Accumulators& c, const float* column, const float* r
 
 // c += products of MR rows (left: a group of the packed layout, already at the first row) with NR columns (right) over `cols`
 // dimensions, which start at a whole chunk.
-CK_INLINE void dot_range(Accumulators& c, const float* left, const float* right, int64_t cols) {
+CK_INLINE void dot_range(Accumulators& c, const float* left, const float* right, int64_t cols, Ahead& ahead) {
   for (; cols >= NR; cols -= NR) {
+    ahead.step<8>();
 #pragma GCC unroll 4
     for (int k = 0; k < NR; ++k) multiply_add<NR>(c, left + k, right + k * NR);
     left += GROUP * NR;
@@ -66,69 +98,83 @@ CK_INLINE void dot_range(Accumulators& c, const float* left, const float* right,
   for (int k = 0; k < cols; ++k) multiply_add<NR>(c, left + k, right + k * NR);
 }
 
-// Dot products of one tile, handed row by row to consume(row, y0, y1), summed in blocks of dimensions (tile_sizes.hpp). The order
-// of operations depends on the number of dimensions only: equal rows give equal bits wherever they stand.
+// Dimensions that are summed from 0 (tile_sizes.hpp). They depend on the number of dimensions only: equal rows give equal bits
+// wherever they stand.
+CK_INLINE int64_t dot_block(int64_t cols) { return cols < SHORT_ROW ? DOT_BLOCK_SHORT : DOT_BLOCK; }
+
+// Dot products of one tile over `cols` dimensions, in blocks of `block`, added to `sums` (rows BLOCK_STRIDE apart) unless that is
+// NULL, and handed row by row to consume(row, y0, y1).
 template <class Consume>
-CK_INLINE void dot_tile(const float* left, const float* right, int64_t cols, Consume&& consume) {
+CK_INLINE void dot_tile(const float* left, const float* right, int64_t cols, int64_t block, const float* sums, Ahead& ahead,
+                        Consume&& consume) {
   static_assert(DOT_BLOCK % NR == 0 && DOT_BLOCK_SHORT % NR == 0, "a block of dimensions is whole chunks");
   Accumulators c;
-  const int64_t block = cols < SHORT_ROW ? DOT_BLOCK_SHORT : DOT_BLOCK;
-  if (cols <= block) {
+  alignas(64) float total[MR * NR];
+  int64_t stride = BLOCK_STRIDE;
+  for (;; cols -= block, left += block * GROUP, right += block * NR) {
     clear(c);
-    dot_range(c, left, right, cols);
-  } else {
-    alignas(64) float total[MR * NR];
-    clear(c);
-    dot_range(c, left, right, block);
-#pragma GCC unroll 12
-    for (int i = 0; i < MR; ++i) {
-      store(total + i * NR, c.a[i]);
-      store(total + i * NR + LANES, c.b[i]);
-    }
-    int64_t done = block;
-    for (; cols - done > block; done += block) {
-      clear(c);
-      dot_range(c, left + done * GROUP, right + done * NR, block);
+    dot_range(c, left, right, cols < block ? cols : block, ahead);
+    if (cols <= block) break;
+    if (sums == nullptr) {
 #pragma GCC unroll 12
       for (int i = 0; i < MR; ++i) {
-        store(total + i * NR, add(load(total + i * NR), c.a[i]));
-        store(total + i * NR + LANES, add(load(total + i * NR + LANES), c.b[i]));
+        store(total + i * NR, c.a[i]);
+        store(total + i * NR + LANES, c.b[i]);
+      }
+    } else {
+#pragma GCC unroll 12
+      for (int i = 0; i < MR; ++i) {
+        store(total + i * NR, add(load(sums + i * stride), c.a[i]));
+        store(total + i * NR + LANES, add(load(sums + i * stride + LANES), c.b[i]));
       }
     }
-    clear(c);
-    dot_range(c, left + done * GROUP, right + done * NR, cols - done);
+    sums = total;
+    stride = NR;
+  }
+  if (sums != nullptr) {
 #pragma GCC unroll 12
     for (int i = 0; i < MR; ++i) {
-      c.a[i] = add(c.a[i], load(total + i * NR));
-      c.b[i] = add(c.b[i], load(total + i * NR + LANES));
+      c.a[i] = add(load(sums + i * stride), c.a[i]);
+      c.b[i] = add(load(sums + i * stride + LANES), c.b[i]);
     }
   }
 #pragma GCC unroll 12
   for (int i = 0; i < MR; ++i) consume(i, c.a[i], c.b[i]);
 }
 
-// The dot products of one tile, stored: tile[MR][NR].
-__attribute__((noinline)) static void stored_dot_tile(const float* left, const float* right, int64_t cols, float* tile) {
-  dot_tile(left, right, cols, [tile](int i, Floats y0, Floats y1) CK_LAMBDA_INLINE {
-    store(tile + i * NR, y0);
-    store(tile + i * NR + LANES, y1);
+// The dot products of one tile, stored: tile[MR], rows STRIDE apart.
+template <int STRIDE>
+__attribute__((noinline)) static void stored_dot_tile(const float* left, const float* right, int64_t cols, int64_t block, const float* sums,
+                                                      Ahead& ahead, float* tile) {
+  dot_tile(left, right, cols, block, sums, ahead, [tile](int i, Floats y0, Floats y1) CK_LAMBDA_INLINE {
+    store(tile + i * STRIDE, y0);
+    store(tile + i * STRIDE + LANES, y1);
   });
 }
 
-// sums[MR][NR] += coefficients * rows: for every listed group g of GROUP packed rows, coefficient (i, k) stands at
+// sums[MR][NR] += coefficients * rows, or = for fresh sums: for every listed group g of GROUP packed rows, coefficient (i, k) stands at
 // coefficients[i * ROW + k * STEP], k counting through the groups in order.
 template <int ROW, int STEP>
-CK_INLINE void apply_tile(const float* coefficients, const float* left, int64_t group_stride, const int32_t* groups, int count,
-                          float* sums) {
+CK_INLINE void apply_tile(const float* coefficients, const float* left, int64_t group_stride, const int32_t* groups, int count, bool fresh,
+                          float* sums, Ahead& ahead) {
   Accumulators c;
   clear(c);
   for (int g = 0; g < count; ++g) {
+    ahead.step<4>();
     const float* rows = left + groups[g] * group_stride;
 #pragma GCC unroll 4
     for (int k = 0; k < GROUP; ++k) {
       multiply_add<ROW>(c, coefficients, rows + k * NR);
       coefficients += STEP;
     }
+  }
+  if (fresh) {
+#pragma GCC unroll 12
+    for (int i = 0; i < MR; ++i) {
+      store(sums + i * NR, c.a[i]);
+      store(sums + i * NR + LANES, c.b[i]);
+    }
+    return;
   }
 #pragma GCC unroll 12
   for (int i = 0; i < MR; ++i) {

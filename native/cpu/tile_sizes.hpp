@@ -22,6 +22,7 @@ constexpr int BLOCK_LARGE = 192;  // rows and columns of a block of S whose coef
 constexpr int BLOCK_SMALL = 96;   // the same for small problems, where parallelism matters more
 constexpr int MAX_WIDTH = 32;     // widest tile (NR) of all instruction sets
 constexpr int MAX_LANES = 16;
+constexpr int CACHE_LINE = 16;                  // floats
 constexpr int BLOCK_STRIDE = BLOCK_LARGE + 16;  // row stride of a block of coefficients: no power of two
 
 // A dot product is summed in blocks of dimensions, each from 0, and the blocks are added: what rounding costs then is near that
@@ -30,6 +31,11 @@ constexpr int BLOCK_STRIDE = BLOCK_LARGE + 16;  // row stride of a block of coef
 constexpr int DOT_BLOCK = 64;
 constexpr int DOT_BLOCK_SHORT = 32;
 constexpr int SHORT_ROW = 128;
+
+// Longer rows are taken in slices of dimensions, so that a block's share of both operands stays in the caches while its tiles are
+// walked; the sums so far wait in the memory of the block's coefficients.
+constexpr int SLICE = 128;
+constexpr int SLICED_ROW = 256;
 
 // Exponentials are taken relative to a fixed shift (all in log2 units). Terms reach at most 2^SHIFT_HEADROOM, so that sums of
 // 2^27 of them stay inside float32. A term is lost (flushed) below 2^-126; a row whose sum is at least 2^ROW_SUM_FLOOR loses

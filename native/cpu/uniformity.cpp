@@ -15,17 +15,15 @@
 namespace ck {
 namespace {
 
-int64_t block_size(int64_t rows) { return rows <= 1024 ? BLOCK_SMALL : BLOCK_LARGE; }
-
 struct Buffers {
   Buffers(Arena& arena, const ck_matrix& x, bool gradients, const Call& call, int threads)
       : packed(arena, x, call.kernels().width, true, true, false),
         scratch(arena, threads),
         finish(arena, x.rows, x.cols, threads),
-        block(block_size(x.rows)),
-        jobs(arena.take<PairJob>(Schedule::job_count(x.rows, -1, block))),
-        totals(arena.take<double>(Schedule::job_count(x.rows, -1, block))),
-        turns(arena.take<std::atomic<uint32_t>>(Schedule::turn_count(x.rows, -1, block))) {
+        side(job_rows(x.rows)),
+        jobs(arena.take<PairJob>(Schedule::job_count(x.rows, -1, side))),
+        totals(arena.take<double>(Schedule::job_count(x.rows, -1, side))),
+        turns(arena.take<std::atomic<uint32_t>>(Schedule::turn_count(x.rows, -1, side))) {
     sums = gradients ? arena.take<float>(left_floats(packed.layout)) : nullptr;
     bias = arena.take<float>(packed.layout.padded_rows);
     row_sums = gradients && !call.normalize() ? arena.take<double>(packed.layout.padded_rows) : nullptr;
@@ -34,7 +32,7 @@ struct Buffers {
   Packed packed;
   ScratchSet scratch;
   Gradient finish;
-  int64_t block;
+  int64_t side;  // rows of a job
   PairJob* jobs;
   double* totals;  // one per job, added in order
   std::atomic<uint32_t>* turns;
@@ -78,7 +76,7 @@ void uniformity(const ck_matrix& x, double t, const ck_options& options, float* 
     for (int64_t i = 0; i < b.packed.layout.padded_rows; ++i) b.bias[i] = static_cast<float>(b.packed.norms[i] > 0.0 ? 0.5 * unit : ABSENT);
   }
 
-  Schedule schedule(x.rows, -1, b.block, b.jobs, b.turns);
+  Schedule schedule(x.rows, -1, b.side, b.jobs, b.turns);
   UniformityPass pass = {};
   pass.layout = &b.packed.layout;
   pass.left = b.packed.left;
@@ -86,16 +84,9 @@ void uniformity(const ck_matrix& x, double t, const ck_options& options, float* 
   pass.sums = b.sums;
   pass.row_sums = b.row_sums;
   pass.bias = biased ? b.bias : nullptr;
-  pass.block = static_cast<int32_t>(b.block);
+  pass.block = static_cast<int32_t>(block_rows(x.rows));
   const auto total_relative_to = [&](float shift) {
     pass.shift = shift;
-    if (gradients) {
-      const int64_t sums = left_floats(b.packed.layout);
-      const int64_t clear = int64_t{1} << 16;
-      call.each(threads, job_count(sums, clear), [&](int64_t job, int) {
-        std::memset(b.sums + job * clear, 0, sizeof(float) * static_cast<size_t>(std::min(clear, sums - job * clear)));
-      });
-    }
     if (b.row_sums != nullptr) std::fill_n(b.row_sums, b.packed.layout.padded_rows, 0.0);
     call.pairs(threads, schedule, [&](const BlockPair& pair, int64_t job, int slot) {
       b.totals[job] = call.kernels().uniformity(pass, pair, b.scratch.of(slot));
