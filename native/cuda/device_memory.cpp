@@ -92,6 +92,12 @@ int ck_cuda_download(void* to, const void* from, size_t bytes, ck_error* error) 
   });
 }
 
+int ck_cuda_synchronize(void* stream, ck_error* error) {
+  *error = {-1, 0, 0, ""};
+  const cudaError_t code = cudaStreamSynchronize(static_cast<cudaStream_t>(stream));
+  return code == cudaSuccess ? CK_OK : device_error(code, error);
+}
+
 void ck_cuda_trim(void) { DevicePool::get().trim(); }
 
 size_t ck_cuda_kept_bytes(void) { return DevicePool::get().kept_bytes(); }

@@ -65,6 +65,10 @@ void test_round_trip() {
   float host = 1;
   expect(ck_cuda_upload(&host, &host, sizeof host, &error) == CK_DEVICE_FAILURE && *error.message, "upload to host memory");
   ck_cuda_release(&host);  // not ours: left alone
+  expect(ck_cuda_synchronize(nullptr, &error) == CK_OK, "the default stream");
+  simt::faults.fail_call = 1;
+  expect(ck_cuda_synchronize(nullptr, &error) == CK_DEVICE_FAILURE && *error.message, "a failing wait");
+  simt::faults.fail_call = 0;
 }
 
 // Every input and gradient in either place: the same bits.

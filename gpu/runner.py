@@ -1,0 +1,127 @@
+"""Calls of the CUDA library on torch tensors, on the device-pointer API: what the correctness and the speed checks share.
+
+Outputs are longer than needed and poisoned, so that an element left out and one written beyond the end both show. The workspace is
+filled with NaN. On the emulation a "device" tensor is a CPU tensor.
+"""
+
+import ctypes
+from ctypes import byref, c_double, c_int32, c_size_t, c_void_p
+
+import torch
+
+from library import Matrix, Report, options
+
+GUARD = 64
+POISON = float("nan")
+
+
+class Outputs(dict):
+    """Named outputs of one call, `report` and, after `check`, the bits of everything for comparison."""
+
+    report: Report
+
+    def bits(self):
+        return [value.view(torch.int32) for value in self.values()] + [self.report.result.loss]
+
+
+class Runner:
+    def __init__(self, library, device):
+        self.library, self.device = library, torch.device(device)
+
+    def floats(self, count, value):
+        return torch.full((count,), value, dtype=torch.float32, device=self.device)
+
+    def matrix(self, tensor):
+        return Matrix(tensor.data_ptr(), tensor.shape[0], tensor.shape[1])
+
+    def stream(self):
+        return c_void_p(torch.cuda.current_stream().cuda_stream) if self.device.type == "cuda" else None
+
+    def workspace(self, kernel, inputs, gradients, choices):
+        rows_y = inputs[1].shape[0] if len(inputs) > 1 else inputs[0].shape[0]
+        size = self.library.workspace_bytes(kernel, inputs[0].shape[0], rows_y, inputs[0].shape[1], gradients, choices)
+        return self.floats(size // 4 + 64, POISON), size
+
+    def prepare(self, function, kernel, inputs, middle, lengths, choices, gradients):
+        """A function that launches the call, and its outputs and report: nothing is allocated when it is called again."""
+        inputs = [tensor.contiguous() for tensor in inputs]
+        matrices = [self.matrix(tensor) for tensor in inputs]
+        outputs = {name: self.floats(length + GUARD, POISON) for name, length in lengths.items() if length}
+        pointers = [c_void_p(outputs[name].data_ptr()) if length else None for name, length in lengths.items()]
+        report = torch.zeros(ctypes.sizeof(Report), dtype=torch.uint8, device=self.device)
+        workspace, size = self.workspace(kernel, inputs, gradients, choices)
+        address = workspace.data_ptr() + -workspace.data_ptr() % 256
+
+        def launch():
+            self.library.call(
+                function,
+                *(byref(matrix) for matrix in matrices),
+                *middle,
+                byref(choices),
+                *pointers,
+                c_void_p(report.data_ptr()),
+                c_void_p(address),
+                c_size_t(size),
+                self.stream(),
+            )
+
+        launch.keep = (inputs, workspace, report)
+        return launch, outputs, report
+
+    def finish(self, launch, outputs, report, lengths):
+        launch()
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        result = Outputs()
+        result.report = Report.from_buffer_copy(bytes(report.cpu().numpy().tobytes()))
+        for name, tensor in outputs.items():
+            result[name] = tensor[: lengths[name]].cpu()
+            if not bool(torch.isnan(tensor[lengths[name] :]).all()):
+                raise AssertionError(f"{name}: written beyond its end")
+        return result
+
+    def nt_xent_call(self, z, temperature, interleaved=False, precision="float32", gradients=True, per_row=True):
+        rows, cols = z.shape
+        choices = options(temperature, 1 / rows, precision=precision, stats=per_row)
+        lengths = {"perRow": rows * per_row, "rowLogSumExp": rows * per_row, "z": rows * cols * gradients}
+        middle = (c_int32(interleaved),)
+        return (*self.prepare("ck_cuda_nt_xent", "CK_NT_XENT", [z], middle, lengths, choices, gradients), lengths)
+
+    def nt_xent(self, *arguments, **named):
+        return self.finish(*self.nt_xent_call(*arguments, **named))
+
+    def uniformity(self, x, t, precision="float32"):
+        lengths = {"x": x.numel()}
+        choices = options(precision=precision)
+        return self.finish(*self.prepare("ck_cuda_uniformity", "CK_UNIFORMITY", [x], (c_double(t),), lengths, choices, True), lengths)
+
+    def alignment(self, x, y, alpha):
+        lengths = {"perRow": x.shape[0], "x": x.numel(), "y": y.numel()}
+        choices = options(weight=1 / x.shape[0])
+        call = self.prepare("ck_cuda_alignment", "CK_ALIGNMENT", [x, y], (c_double(alpha),), lengths, choices, True)
+        return self.finish(*call, lengths)
+
+    def cosine_call(self, x, y, precision="float32"):
+        lengths = {"out": x.shape[0] * y.shape[0]}
+        choices = options(precision=precision)
+        return (*self.prepare("ck_cuda_cosine_similarity", "CK_COSINE_SIMILARITY", [x, y], (), lengths, choices, False), lengths)
+
+    def cosine(self, *arguments, **named):
+        return self.finish(*self.cosine_call(*arguments, **named))
+
+    def cosine_backward(self, x, y, upstream, precision="float32"):
+        lengths = {"x": x.numel(), "y": y.numel()}
+        choices = options(precision=precision)
+        name = "ck_cuda_cosine_similarity_backward"
+        call = self.prepare(name, "CK_COSINE_SIMILARITY_BACKWARD", [x, y, upstream], (), lengths, choices, True)
+        return self.finish(*call, lengths)
+
+
+def captured(launch):
+    """Replays the call as a captured graph: what a training loop that captures its step pays."""
+    launch()  # once outside, so that nothing is set up during the capture
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        launch()
+    return graph.replay
