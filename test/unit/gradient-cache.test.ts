@@ -1,7 +1,8 @@
 /** GradCache: the gradients of the parameters are those of the plain run on the whole batch. */
 import { describe, expect, test } from 'vitest';
 import { openCpuBackend } from '../../src/backends/cpu.js';
-import { type CachedTower, gradientCache, gradientCacheAsync, type Matrix, matrix, ntXent, ntXentAsync } from '../../src/index.js';
+import { type CachedTower, gradientCache, gradientCacheAsync, infoNce, type Matrix, matrix, ntXent, ntXentAsync } from '../../src/index.js';
+import { goldens, gradients, stacked } from '../support/golden.js';
 import { normals } from '../support/random.js';
 
 const backend = 'reference';
@@ -82,6 +83,40 @@ test.skipIf(openCpuBackend().backend === null)('with the native loss: 1e-6', () 
   const got = run([9, 9, 8], 'cpu');
   expect(distance(got.gradients, plain('cpu').gradients)).toBeLessThan(1e-12);
   expect(distance(got.gradients, plain(backend).gradients)).toBeLessThan(1e-6);
+});
+
+// Dot products without temperature; the passages are [positive, negatives, positive, ...], all of them candidates of every query.
+test.each(goldens('SimpleContrastiveLoss').map((golden) => [golden.file, golden] as const))("GradCache's own loss: %s", (_, golden) => {
+  const [x, y] = [stacked(golden, 'x'), stacked(golden, 'y')];
+  const queries = x.shape[0];
+  const each = y.shape[0] / queries;
+  const collected: Record<string, number[]> = { x: [], y: [] };
+  const tower = (name: string, rows: Matrix, sizes: readonly number[]) => ({
+    chunks: cut(rows, sizes),
+    encode: (chunk: Matrix) => chunk,
+    backward: (_: Matrix, gradient: Matrix) => {
+      collected[name].push(...gradient.data);
+    },
+  });
+  const factor = golden.params.reduction === 'sum' ? queries : 1;
+  const towers = {
+    query: tower('x', x, [1, queries - 1]),
+    key: tower('y', y, [y.shape[0] - 2, 2]),
+  };
+  const { loss } = gradientCache(towers, ({ query, key }) =>
+    infoNce(query, key, {
+      positives: Array.from({ length: queries }, (_, i) => i * each),
+      similarity: 'dot',
+      temperature: 1,
+      gradients: true,
+      backend,
+    }),
+  );
+  expect(Math.abs(factor * loss - (golden.expected.loss as number))).toBeLessThan(1e-12 * Math.abs(factor * loss));
+  for (const name of ['x', 'y']) {
+    const expected = gradients(golden, 1 / factor, name);
+    expect(distance(Float64Array.from(collected[name]), expected)).toBeLessThan(6e-8);
+  }
 });
 
 describe('several towers', () => {
