@@ -53,7 +53,8 @@ export interface NtXentGolden {
 
 /** Every golden NT-Xent, in our scale: the mean over all rows. */
 export function ntXentGoldens(): NtXentGolden[] {
-  return goldens('NTXentLoss', 'add_contrastive_loss', 'SupConLoss').map((golden) => {
+  const all = goldens('NTXentLoss', 'add_contrastive_loss', 'SupConLoss').filter(isTwoViews);
+  return all.map((golden) => {
     const { loss, params, inputs, expected } = golden;
     const temperature = params.temperature as number;
     // SimCLR adds the two directions instead of averaging; SupContrast multiplies by temperature / base temperature.
@@ -68,4 +69,9 @@ export function ntXentGoldens(): NtXentGolden[] {
       gradient: gradients(golden, factor, ...names),
     };
   });
+}
+
+/** SupContrast without labels and with two views is NT-Xent; with labels these losses are SupCon (see system-goldens.ts). */
+function isTwoViews({ inputs, params }: Golden): boolean {
+  return inputs.labels === undefined && (params.n_views ?? 2) === 2 && (params.contrast_mode ?? 'all') === 'all';
 }
