@@ -1,4 +1,5 @@
-// Alignment on the device: |u_i - v_i|^alpha, one warp a row, float64 from the unrounded rows: near pairs keep their difference.
+// Alignment on the device: |u_i - v_i|^alpha, one warp a row, float64 from the unrounded rows (bfloat16: from
+// rounded ones): near pairs keep their difference.
 //
 //   dL/du_i = weight alpha |u_i - v_i|^(alpha - 1) (u_i - v_i) / |u_i - v_i|, 0 where they are equal; v_i gets the opposite
 #include <cmath>
@@ -16,7 +17,7 @@ constexpr int kThreads = 256;
 struct Alignment {
   const float *x, *y;
   int rows, cols;
-  bool normalized;
+  bool normalized, rounded;
   double alpha, weight;
   double* loss;        // [rows]
   double* similarity;  // [rows] u_i . v_i
@@ -27,11 +28,18 @@ struct Alignment {
         rows(int(x_.rows)),
         cols(int(x_.cols)),
         normalized(options.normalize != 0),
+        rounded(options.precision == CK_BFLOAT16),
         alpha(alpha_),
         weight(options.weight),
         loss(arena.take<double>(x_.rows)),
         similarity(arena.take<double>(x_.rows)) {}
 };
+
+// Element c of u = x / norm.
+__device__ __forceinline__ double unit(const Alignment& job, const float* x, double norm, int c) {
+  const double value = norm > 0 ? x[c] / norm : x[c];
+  return job.rounded ? from_bf16(to_bf16(float(value))) : value;
+}
 
 // |x_i|, after reporting what is not finite.
 __device__ double checked_norm(const float* row, int64_t start, int cols, uint64_t* non_finite) {
@@ -49,7 +57,7 @@ __device__ void write_gradient(const Alignment& job, const float* x, const float
                                double along, float* gradient, int row, uint64_t* overflow) {
   const double scale = !job.normalized ? factor : norm_x > 0 ? factor / norm_x : 0;
   for (int c = int(threadIdx.x) % kWarp; c < job.cols; c += kWarp) {
-    const double u = norm_x > 0 ? x[c] / norm_x : x[c], v = norm_y > 0 ? y[c] / norm_y : y[c];
+    const double u = unit(job, x, norm_x, c), v = unit(job, y, norm_y, c);
     const float g = scale != 0 ? float((u - v - (job.normalized ? along * u : 0)) * scale) : 0.0f;
     if (!(fabsf(g) <= kLargestFloat)) keep_minimum(overflow, uint64_t(row));
     gradient[size_t(row) * job.cols + c] = g;
@@ -68,7 +76,7 @@ __global__ void __launch_bounds__(kRowThreads, 1)
   if (!job.normalized) norm_x = norm_y = 1;
   double square = 0, dot = 0, uu = 0, vv = 0;
   for (int c = lane; c < job.cols; c += kWarp) {
-    const double u = norm_x > 0 ? x[c] / norm_x : x[c], v = norm_y > 0 ? y[c] / norm_y : y[c];
+    const double u = unit(job, x, norm_x, c), v = unit(job, y, norm_y, c);
     square += (u - v) * (u - v);
     dot += u * v;
     uu += (u - v) * u;
@@ -119,7 +127,7 @@ size_t alignment_workspace(int64_t rows) {
 int ck_cuda_alignment(const ck_matrix* x, const ck_matrix* y, double alpha, const ck_options* options, float* per_row, float* gradient_x,
                       float* gradient_y, ck_cuda_report* report, void* workspace, size_t workspace_bytes, void* stream, ck_error* error) {
   using namespace ck::cuda;
-  if (const int status = check_call({x, y}, *options, error)) return status;
+  if (const int status = check_tensor_call({x, y}, *options, error)) return status;
   Arena arena(workspace);
   const Alignment job(arena, *x, *y, alpha, *options);
   if (const int status = check_workspace(arena, workspace_bytes, error)) return status;

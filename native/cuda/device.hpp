@@ -23,6 +23,10 @@ constexpr int kWarp = 32;
 // Starts kernel(arguments...) on the stream; arguments convert to the kernel's parameter types.
 template <class... P, class... A>
 cudaError_t launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t stream, const A&... arguments) {
+  if (shared_bytes > 48 * 1024) {  // the runtime wants to be asked first
+    const cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(shared_bytes));
+    if (error != cudaSuccess) return error;
+  }
   kernel<<<grid, block, shared_bytes, stream>>>(static_cast<P>(arguments)...);
   return cudaGetLastError();
 }

@@ -195,7 +195,7 @@ int run_on_device(const HostCall& call, const ck_options& options, ck_result* re
   *error = {-1, 0, 0, ""};
   unavailable_reason(error->message, sizeof error->message);
   if (*error->message) return CK_UNAVAILABLE;
-  if (const int status = check_call(call.inputs, options, error)) return status;
+  if (const int status = check_sizes(call.inputs, error)) return status;
   Execution execution(call, options);
   if (const int status = execution.open(error)) return status;
   return execution.run(launch, result, error);

@@ -19,11 +19,13 @@ __attribute__((format(printf, 3, 4))) int fail(int status, ck_error* error, cons
 
 }  // namespace
 
-int check_call(std::initializer_list<const ck_matrix*> inputs, const ck_options& options, ck_error* error) {
-  if (options.precision != CK_FLOAT32) {
-    const char* name = options.precision == CK_BFLOAT16 ? "bfloat16" : "bfloat16x3";
-    return fail(CK_UNAVAILABLE, error, "the CUDA kernels compute in float32; precision %s is not built in", name);
-  }
+namespace {
+
+const char* name_of(int32_t precision) { return precision == CK_BFLOAT16 ? "bfloat16" : "bfloat16x3"; }
+
+}  // namespace
+
+int check_sizes(std::initializer_list<const ck_matrix*> inputs, ck_error* error) {
   for (const ck_matrix* matrix : inputs) {
     if (!matrix) continue;
     if (matrix->rows > kMostRows || matrix->cols > kMostColumns) {
@@ -32,6 +34,28 @@ int check_call(std::initializer_list<const ck_matrix*> inputs, const ck_options&
     }
   }
   return CK_OK;
+}
+
+int check_call(std::initializer_list<const ck_matrix*> inputs, const ck_options& options, ck_error* error) {
+  if (options.precision != CK_FLOAT32) {
+    return fail(CK_UNAVAILABLE, error, "this kernel computes in float32 only; precision %s is not built in", name_of(options.precision));
+  }
+  return check_sizes(inputs, error);
+}
+
+int check_tensor_call(std::initializer_list<const ck_matrix*> inputs, const ck_options& options, ck_error* error) {
+  if (options.precision != CK_FLOAT32) {
+    int device = 0, major = 0, minor = 0;
+    cudaError_t code = cudaGetDevice(&device);
+    if (code == cudaSuccess) code = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
+    if (code == cudaSuccess) code = cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device);
+    if (code != cudaSuccess) return fail(CK_DEVICE_FAILURE, error, "CUDA: %s (%s)", cudaGetErrorString(code), cudaGetErrorName(code));
+    if (major < 8) {
+      return fail(CK_UNAVAILABLE, error, "precision %s needs compute capability 8.0, this device has %d.%d: use float32",
+                  name_of(options.precision), major, minor);
+    }
+  }
+  return check_sizes(inputs, error);
 }
 
 int check_pairs(int64_t rows, ck_error* error) {

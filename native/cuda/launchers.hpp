@@ -13,8 +13,12 @@ constexpr double kMostExponent = 1000;              // by which coefficients are
 constexpr int64_t kMostRows = int64_t(65535) * 64;  // a grid's second dimension, in tiles
 constexpr int64_t kMostColumns = int64_t(1) << 24;
 
-// Precision and sizes.
+// Rows and columns that the kernels can count.
+int check_sizes(std::initializer_list<const ck_matrix*> inputs, ck_error* error);
+// Sizes, and float32 as the only precision.
 int check_call(std::initializer_list<const ck_matrix*> inputs, const ck_options& options, ck_error* error);
+// Sizes, and for the precisions of tensor cores whether the device has them.
+int check_tensor_call(std::initializer_list<const ck_matrix*> inputs, const ck_options& options, ck_error* error);
 
 int check_pairs(int64_t rows, ck_error* error);
 

@@ -35,7 +35,7 @@ struct NtXent {
         temperature(options.temperature),
         weight(options.weight),
         stats(options.stats != 0),
-        rows(arena, z.data, z.rows, z.cols, options.normalize != 0, true),
+        rows(arena, z.data, z.rows, z.cols, options.normalize != 0, true, options.precision),
         sums(arena, rows, k(), choose_shift(k(), 1, 1, rows.normalized), stats),
         columns(arena, rows),
         positive(arena.take<double>(rows.rows)),
@@ -53,7 +53,7 @@ struct NtXent {
  private:
   PairGradient make_gradient(Arena& arena, bool wanted) {
     Arena none;  // without gradients the buffers stay unallocated
-    return PairGradient(wanted ? arena : none, rows, k(), log2_normaliser, exponent);
+    return PairGradient(wanted ? arena : none, rows, k(), log2_normaliser, exponent, sums.shift);
   }
 };
 
@@ -145,7 +145,7 @@ size_t nt_xent_workspace(int64_t rows, int64_t cols, const ck_options& options, 
 int ck_cuda_nt_xent(const ck_matrix* z, int32_t pairs, const ck_options* options, float* per_row, float* row_log_sum_exp, float* gradient_z,
                     ck_cuda_report* report, void* workspace, size_t workspace_bytes, void* stream, ck_error* error) {
   using namespace ck::cuda;
-  if (const int status = check_call({z}, *options, error)) return status;
+  if (const int status = check_tensor_call({z}, *options, error)) return status;
   if (const int status = check_pairs(z->rows, error)) return status;
   if (const int status = check_scale(kLog2e / options->temperature, error)) return status;
   Arena arena(workspace);

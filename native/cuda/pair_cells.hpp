@@ -30,6 +30,7 @@ inline Shift choose_shift(double k, double highest, double bound, bool bounded) 
 
 struct PairSums {
   const Rows rows;
+  int side;        // of a tile
   int super_rows;  // rows of a super-block, a multiple of the tile
   int blocks;      // super-blocks
   float k;
@@ -41,7 +42,8 @@ struct PairSums {
 
   PairSums(Arena& arena, const Rows& rows_, double k_, Shift shift_, bool want_maxima)
       : rows(rows_),
-        super_rows((tiles_of(rows_.rows) + kSuperBlocks - 1) / kSuperBlocks * Tile::kSide),
+        side(rows_.tensor() ? tile_side(rows_.rows) : Tile::kSide),
+        super_rows(round_up((rows_.padded_rows + kSuperBlocks - 1) / kSuperBlocks, side)),
         blocks((rows_.padded_rows + super_rows - 1) / super_rows),
         k(float(k_)),
         shift(shift_),
@@ -49,6 +51,33 @@ struct PairSums {
         keep_maxima(want_maxima),
         maxima(arena.take<float>(size_t(blocks) * rows_.padded_rows)),
         positive_tile(arena.take<float>(rows_.padded_rows)) {}
+};
+
+// The pair of super-blocks of CUDA block blockIdx.x = b (b + 1) / 2 + a, a <= b.
+struct SuperTile {
+  int a, b;
+  int rows0, rows1, cols0, cols1;
+
+  __device__ __forceinline__ explicit SuperTile(const PairSums& job) : b(0) {
+    while ((b + 1) * (b + 2) / 2 <= int(blockIdx.x)) ++b;
+    a = int(blockIdx.x) - b * (b + 1) / 2;
+    const int padded = job.rows.padded_rows;
+    rows0 = a * job.super_rows, rows1 = rows0 + job.super_rows < padded ? rows0 + job.super_rows : padded;
+    cols0 = b * job.super_rows, cols1 = cols0 + job.super_rows < padded ? cols0 + job.super_rows : padded;
+  }
+
+  // Gives the cells that this block owns their first values.
+  template <int kThreads, bool kMaxima>
+  __device__ __forceinline__ void start_cells(const PairSums& job) const {
+    auto start = [&](int slot, int first, int last) {
+      for (int row = first + int(threadIdx.x); row < last; row += kThreads) {
+        job.sums[size_t(slot) * job.rows.padded_rows + row] = 0.0f;
+        if (kMaxima) job.maxima[size_t(slot) * job.rows.padded_rows + row] = kNoScore;
+      }
+    };
+    start(b, rows0, rows1);
+    if (a != b) start(a, cols0, cols1);
+  }
 };
 
 // Adds a tile's part to a cell that this thread owns.

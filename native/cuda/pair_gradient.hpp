@@ -4,13 +4,17 @@
 //   coefficients   G of the panel's rows against all rows, k-major [padded_rows, panel rows]; one block a tile, S computed again
 //   product.hpp    D = G u, and from D to the gradient
 //
+// On tensor cores rows of few columns take the fused kernel of tensor_backward.hpp instead, which stores no coefficient at all.
+//
 // A panel has about 2 d rows, so G takes as much memory as a few copies of the input for any number of rows, never rows x rows.
 // l is a row's log2 normaliser, so no exponent can overflow whatever the temperature. An exponent common to all rows is added to
 // make the largest coefficient that matters about 1; finish takes it out in double, and gradients down to the denormals keep their
 // accuracy.
 #pragma once
 #include "cuda/normaliser.hpp"
+#include "cuda/pair_cells.hpp"
 #include "cuda/product.hpp"
+#include "cuda/tensor_backward.hpp"
 
 namespace ck::cuda {
 
@@ -19,19 +23,38 @@ struct PairGradient {
   double k;
   const double* log2_normaliser;  // [rows]; one number where the policy is one-sided
   const double* exponent;         // one number
+  bool fused;
   Panels panels;
-  float* panel;  // [padded_rows, panels.rows]
+  float* panel;  // float32: [padded_rows, panels.rows]
+  CoefficientPanel tensor_panel;
+  bool weighted;  // one exponential serves both sides: see tensor_coefficients.hpp
+  Coefficients coefficients;
 
-  PairGradient(Arena& arena, const Rows& rows_, double k_, const double* normaliser, const double* exponent_)
+  // `shift` is that of the forward; a one-sided policy needs none.
+  PairGradient(Arena& arena, const Rows& rows_, double k_, const double* normaliser, const double* exponent_,
+               const Shift& shift = {false, 0.0f, 0.0f})
       : rows(rows_),
         k(k_),
         log2_normaliser(normaliser),
         exponent(exponent_),
-        panels(arena, rows_.padded_rows, panel_limit(rows_.stride), rows_.padded_rows, rows_.stride),
-        panel(arena.take<float>(size_t(rows_.padded_rows) * panels.rows)) {}
+        fused(rows_.tensor() && rows_.slabs() <= FusedShape::kMostSlabs),
+        panels(arena, rows_.padded_rows, panel_limit(), rows_.padded_rows, rows_.stride, block()),
+        panel(rows_.tensor() ? nullptr : arena.take<float>(size_t(rows_.padded_rows) * panels.rows)),
+        tensor_panel(arena, panels, rows_.split(), rows_.tensor() && !fused),
+        weighted(shift.fixed && shift.headroom == 0),
+        coefficients{k_, shift.reference, normaliser, exponent_, rows_.tensor() ? arena.take<Normaliser>(rows_.padded_rows) : nullptr} {}
 
-  // Enough rows for the device to be full, few enough for G to stay in a large device's cache.
-  static int panel_limit(int stride) { return 2 * stride < 1024 ? 2 * stride : 1024; }
+ private:
+  // Enough rows for the device to be full, few enough for G to stay in a large device's cache; without G, for D to take little memory.
+  int panel_limit() const {
+    if (fused) return 16384;
+    return 2 * rows.stride < 1024 ? 2 * rows.stride : 1024;
+  }
+  ProductBlock block() const {
+    if (!rows.tensor()) return kFloatBlock;
+    if (fused) return {FusedShape::kSide, rows.stride, FusedShape::kSide, tensor_block(rows.split()).longest};
+    return tensor_block(rows.split());
+  }
 };
 
 namespace detail {
@@ -74,10 +97,55 @@ __global__ void __launch_bounds__(Tile::kThreads, 4) coefficients(PairGradient j
   store_k_major(tile, job.panel + size_t(col0) * job.panels.rows + local0, size_t(job.panels.rows));
 }
 
+template <Sides kSides, bool kSplit, class Policy>
+void launch_tensor_panel(Run& run, const PairGradient& job, const Policy& policy, int first) {
+  const int left = job.rows.padded_rows - first, rows = left < job.panels.rows ? left : job.panels.rows;
+  if (job.fused) {
+    constexpr int kMost = FusedShape::kMostSlabs;
+    static_assert(kLeastSplitColumns / slab_depth(true) > kMost / 2);
+    const bool narrow = !kSplit && job.rows.slabs() <= kMost / 2;  // split rows have at least kLeastSplitColumns
+    auto* kernel = fused_backward<kMost, kSides, kSplit, Policy>;
+    if constexpr (!kSplit) {
+      if (narrow) kernel = fused_backward<kMost / 2, kSides, kSplit, Policy>;
+    }
+    const dim3 grid(unsigned(rows / FusedShape::kSide), unsigned(job.panels.splits));
+    run.launch(kernel, grid, FusedShape::kThreads, FusedShape::shared_bytes(narrow ? kMost / 2 : kMost),
+               FusedJob{job.coefficients, job.rows, job.panels}, policy, first);
+    return;
+  }
+  const dim3 grid(unsigned(job.rows.padded_rows / LargeTile::kSide), unsigned(job.panels.rows / LargeTile::kSide));
+  run.launch(tensor_coefficients<kSides, kSplit, Policy>, grid, LargeTile::kThreads, LargeTile::kSharedBytes, job.coefficients, job.rows,
+             job.tensor_panel, policy, first);
+  multiply_panel(run, job.panels, job.tensor_panel, job.rows, rows);
+}
+
+template <Sides kSides, class Policy>
+void tensor_gradient(Run& run, const PairGradient& job, const Policy& policy, const Finish& last) {
+  run.launch(fill_normalisers<kSides>, (job.rows.padded_rows + 255) / 256, 256, 0, job.coefficients, job.rows);
+  for (int first = 0; first < job.rows.rows; first += job.panels.rows) {
+    if (job.rows.split())
+      launch_tensor_panel<kSides, true>(run, job, policy, first);
+    else
+      launch_tensor_panel<kSides, false>(run, job, policy, first);
+    finish(run, job.panels, last, first);
+    run.checkpoint();
+  }
+}
+
 }  // namespace detail
 
 template <class Policy>
 void pair_gradient(Run& run, const PairGradient& job, const Policy& policy, const Finish& last) {
+  if (job.rows.tensor()) {
+    if constexpr (!Policy::kTwoSided) {
+      detail::tensor_gradient<Sides::one_sided>(run, job, policy, last);
+    } else if (job.weighted) {
+      detail::tensor_gradient<Sides::weighted>(run, job, policy, last);
+    } else {
+      detail::tensor_gradient<Sides::two_sided>(run, job, policy, last);
+    }
+    return;
+  }
   const dim3 grid(unsigned(job.rows.padded_rows / Tile::kSide), unsigned(job.panels.rows / Tile::kSide));
   for (int first = 0; first < job.rows.rows; first += job.panels.rows) {
     run.launch(detail::coefficients<Policy>, grid, Tile::kThreads, Tile::kSharedBytes, job, policy, first);

@@ -6,6 +6,7 @@
 // merge_cells (one thread a row) adds a row's cells in order, in double.
 #pragma once
 #include "cuda/pair_cells.hpp"
+#include "cuda/tensor_sums.hpp"
 #include "cuda/tile_fold.hpp"
 
 namespace ck::cuda {
@@ -82,22 +83,11 @@ __global__ void __launch_bounds__(Tile::kThreads, 4) pair_sums_kernel(PairSums j
   static_assert(kFixed || kMaxima, "a running maximum is a maximum");
   CK_SHARED_MEMORY(bytes);
   float* shared = reinterpret_cast<float*>(bytes);
-  int b = 0;  // blockIdx.x = b (b + 1) / 2 + a
-  while ((b + 1) * (b + 2) / 2 <= int(blockIdx.x)) ++b;
-  const int a = int(blockIdx.x) - b * (b + 1) / 2;
-  const int padded = job.rows.padded_rows;
-  const int rows0 = a * job.super_rows, rows1 = rows0 + job.super_rows < padded ? rows0 + job.super_rows : padded;
-  const int cols0 = b * job.super_rows, cols1 = cols0 + job.super_rows < padded ? cols0 + job.super_rows : padded;
-  auto start_cells = [&](int slot, int first, int last) {
-    for (int row = first + int(threadIdx.x); row < last; row += Tile::kThreads) {
-      job.sums[size_t(slot) * padded + row] = 0.0f;
-      if (kMaxima) job.maxima[size_t(slot) * padded + row] = kNoScore;
-    }
-  };
-  start_cells(b, rows0, rows1);
-  if (a != b) start_cells(a, cols0, cols1);
-  for (int row = rows0; row < rows1; row += Tile::kSide) {
-    for (int col = a == b ? row : cols0; col < cols1; col += Tile::kSide) sum_tile<kFixed, kMaxima>(job, policy, shared, row, col, b, a);
+  const SuperTile super(job);
+  super.start_cells<Tile::kThreads, kMaxima>(job);
+  for (int row = super.rows0; row < super.rows1; row += Tile::kSide) {
+    for (int col = super.a == super.b ? row : super.cols0; col < super.cols1; col += Tile::kSide)
+      sum_tile<kFixed, kMaxima>(job, policy, shared, row, col, super.b, super.a);
   }
 }
 
@@ -105,6 +95,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 4) pair_sums_kernel(PairSums j
 
 template <class Policy>
 void pair_sums(Run& run, const PairSums& job, const Policy& policy) {
+  if (job.rows.tensor()) return tensor_pair_sums(run, job, policy);
   const dim3 grid(unsigned(job.blocks * (job.blocks + 1) / 2));
   auto* kernel = detail::pair_sums_kernel<true, false, Policy>;
   if constexpr (Policy::kCompared) {

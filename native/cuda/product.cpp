@@ -65,8 +65,7 @@ __global__ void __launch_bounds__(kRowThreads, 1) finish_rows(Panels panels, Fin
   const int local = int(blockIdx.x) * kRowsPerBlock + int(threadIdx.x) / kWarp, lane = int(threadIdx.x) % kWarp;
   const int row = first_row + local;
   if (local >= panels.rows || row >= job.u.rows) return;
-  const float* const u = job.u.by_row + size_t(row) * job.u.stride;
-  const float* const mate = job.u.by_row + size_t(job.mate.positive(row)) * job.u.stride;
+  const UnitRow u = job.u.unit(row), mate = job.u.unit(job.mate.positive(row));
   const double correction = job.correction ? job.correction[row] : 0;
   auto v = [&](int c) {
     double sum = 0;
@@ -100,12 +99,15 @@ __global__ void __launch_bounds__(kWarp, 1) upstream_exponent(const ck_cuda_repo
 
 }  // namespace
 
-Panels::Panels(Arena& arena, int padded_rows, int limit, int padded_depth, int stride_) : depth(padded_depth), stride(stride_) {
+Panels::Panels(Arena& arena, int padded_rows, int limit, int padded_depth, int stride_, const ProductBlock& block)
+    : depth(padded_depth), stride(stride_) {
   rows = padded_rows < limit ? padded_rows : limit;
-  const int tiles = rows / Tile::kSide * (stride / Tile::kSide);
+  const int tiles = (rows + block.rows - 1) / block.rows * ((stride + block.cols - 1) / block.cols);
   const int wanted = (kEnoughBlocks + tiles - 1) / tiles, most = (depth + kShortestSplit - 1) / kShortestSplit;
+  const int least = (depth + block.longest - 1) / block.longest;
   splits = wanted < most ? wanted : most;
-  split_depth = round_up((depth + splits - 1) / splits, Tile::kSlab);
+  splits = splits > least ? splits : least;
+  split_depth = round_up((depth + splits - 1) / splits, block.slab);
   splits = (depth + split_depth - 1) / split_depth;
   parts = arena.take<float>(size_t(splits) * rows * stride);
 }

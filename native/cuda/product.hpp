@@ -9,16 +9,22 @@
 
 namespace ck::cuda {
 
+// What one block of a product takes: rows and columns of D, and k at a time; a share of k is at most `longest` of it.
+struct ProductBlock {
+  int rows, cols, slab, longest;
+};
+constexpr ProductBlock kFloatBlock = {Tile::kSide, Tile::kSide, Tile::kSlab, 1 << 30};
+
 struct Panels {
-  int rows;         // of a panel, a multiple of the tile
+  int rows;         // of a panel, a multiple of the block's
   int splits;       // shares of k
   int split_depth;  // of a share, a multiple of the slab
   int depth;        // all of k, a multiple of the slab
-  int stride;       // columns of D, a multiple of the tile
+  int stride;       // columns of D
   float* parts;     // [splits, rows, stride]
 
   // For D of `padded_rows` rows, made in panels of at most `limit` rows.
-  Panels(Arena& arena, int padded_rows, int limit, int padded_depth, int stride);
+  Panels(Arena& arena, int padded_rows, int limit, int padded_depth, int stride, const ProductBlock& block = kFloatBlock);
 };
 
 // An upstream gradient W [rows, cols] as G (element (k, r) is W[r][k]) or, transposed, as G' (W[k][r]): unpadded, and
@@ -34,6 +40,21 @@ struct Upstream {
 void multiply_panel(Run& run, const Panels& panels, const Upstream& g, int first_row, const float* v);
 // G k-major: [depth, panels.rows].
 void multiply_panel(Run& run, const Panels& panels, const float* g, const float* v);
+
+// The same on tensor cores, where G lies row-major in slabs, like an operand (tensor_shapes.hpp).
+struct CoefficientPanel {
+  bool split;
+  size_t stride;   // 16-bit elements of a row
+  uint16_t* data;  // [panel rows, stride]
+
+  // Without `wanted` it takes no memory.
+  CoefficientPanel(Arena& arena, const Panels& panels, bool split, bool wanted);
+};
+ProductBlock tensor_block(bool split);
+// V's rows are k. Rows of the panel from padded_rows of D on are left alone.
+void multiply_panel(Run& run, const Panels& panels, const CoefficientPanel& g, const Rows& v, int panel_rows);
+// A panel of the upstream gradient as G.
+void convert_upstream(Run& run, const Panels& panels, const CoefficientPanel& g, const Upstream& w, int first_row);
 
 // exponent = minus the exponent of the report's largest upstream magnitude, at most 126 in size.
 void choose_upstream_exponent(Run& run, const ck_cuda_report* report, double* exponent);

@@ -4,6 +4,8 @@
 // no scaling. Every output cell is written by one thread; the report's cells are integer minima and maxima, in any order the same.
 #include "cuda/rows.hpp"
 
+#include "cuda/tensor_kernels.hpp"
+
 namespace ck::cuda {
 namespace {
 
@@ -27,11 +29,16 @@ __global__ void __launch_bounds__(kWarp, 1) initialise_report(ck_cuda_report* re
   report->result = {0, nan, nan, nan, nan, 0, nan};
 }
 
-// by_row and norm of every padded row.
+// The place of column c in a row of the operand; in bfloat16x3 that of its high half.
+__device__ __forceinline__ int packed_column(const Rows& u, int c) {
+  const int depth = slab_depth(u.split());
+  return c / depth * kSlabHalves + c % depth;
+}
+
+// by_row or the operand, and norm, of every padded row.
 __global__ void __launch_bounds__(kRowThreads, 1) normalise(Rows u, int argument, ck_cuda_report* report) {
   const int row = warp_row(), lane = warp_lane();
   if (row >= u.padded_rows) return;
-  float* out = u.by_row + size_t(row) * u.stride;
   const bool real = row < u.rows;
   const float* in = u.input + size_t(real ? row : 0) * u.cols;
   double square = 0;
@@ -44,7 +51,17 @@ __global__ void __launch_bounds__(kRowThreads, 1) normalise(Rows u, int argument
   }
   const double norm = sqrt(warp_sum(square));
   const double scale = !u.normalized ? 1 : norm > 0 ? 1 / norm : 0;
-  for (int c = lane; c < u.stride; c += kWarp) out[c] = real && c < u.cols ? float(in[c] * scale) : 0.0f;
+  for (int c = lane; c < u.stride; c += kWarp) {
+    const float value = real && c < u.cols ? float(in[c] * scale) : 0.0f;
+    if (!u.tensor()) {
+      u.by_row[size_t(row) * u.stride + c] = value;
+      continue;
+    }
+    uint16_t* const out = u.packed + row * u.packed_stride() + packed_column(u, c);
+    const Split parts = split(value);
+    out[0] = uint16_t(parts.high);
+    if (u.split()) out[kSlabHalves / 2] = uint16_t(parts.low);
+  }
   if (lane == 0) u.norm[row] = norm;
 }
 
@@ -68,12 +85,13 @@ __global__ void __launch_bounds__(kRowThreads, 1) positives(Rows u, PairLayout l
   const int row = warp_row(), lane = warp_lane();
   if (row >= u.rows) return;
   const int mate = layout.positive(row);
-  const float* a = u.input + size_t(row) * u.cols;
-  const float* b = u.input + size_t(mate) * u.cols;
+  const bool rounded = u.precision == CK_BFLOAT16;
+  const UnitRow a = rounded ? u.unit(row) : UnitRow{u.input + size_t(row) * u.cols, 1, false};
+  const UnitRow b = rounded ? u.unit(mate) : UnitRow{u.input + size_t(mate) * u.cols, 1, false};
   double dot = 0;
-  for (int c = lane; c < u.cols; c += kWarp) dot += double(a[c]) * b[c];
+  for (int c = lane; c < u.cols; c += kWarp) dot += a[c] * b[c];
   dot = warp_sum(dot);
-  const double norms = u.normalized ? u.norm[row] * u.norm[mate] : 1;
+  const double norms = u.normalized && !rounded ? u.norm[row] * u.norm[mate] : 1;
   if (lane == 0) positive[row] = norms > 0 ? dot / norms : 0;
 }
 
@@ -98,7 +116,7 @@ __global__ void __launch_bounds__(kRowThreads, 1) sum_columns(Rows u, ColumnSums
   for (int c = int(threadIdx.x); c < u.stride; c += kRowThreads) {
     double sum = 0, square = 0;
     for (int row = first; row < last; ++row) {
-      const double value = u.by_row[size_t(row) * u.stride + c];
+      const double value = c < u.cols ? u.unit(row)[c] : 0;
       sum += value;
       square += value * value;
     }
@@ -111,15 +129,17 @@ int row_blocks(int rows) { return (rows + kRowsPerBlock - 1) / kRowsPerBlock; }
 
 }  // namespace
 
-Rows::Rows(Arena& arena, const float* data, int64_t row_count, int64_t col_count, bool normalize, bool similarities)
+Rows::Rows(Arena& arena, const float* data, int64_t row_count, int64_t col_count, bool normalize, bool similarities, int32_t precision_)
     : rows(int(row_count)),
       cols(int(col_count)),
-      padded_rows(round_up(rows, Tile::kSide)),
-      stride(round_up(cols, Tile::kSide)),
+      precision(precision_ == CK_BFLOAT16X3 && cols < kLeastSplitColumns ? int32_t(CK_FLOAT32) : precision_),
+      padded_rows(round_up(rows, tensor() ? kTensorRows : Tile::kSide)),
+      stride(round_up(cols, tensor() ? kSlabHalves : Tile::kSide)),
       normalized(normalize),
       input(data),
-      by_row(arena.take<float>(size_t(padded_rows) * stride)),
-      by_column(similarities ? arena.take<float>(size_t(padded_rows) * stride) : nullptr),
+      by_row(tensor() ? nullptr : arena.take<float>(size_t(padded_rows) * stride)),
+      by_column(tensor() || !similarities ? nullptr : arena.take<float>(size_t(padded_rows) * stride)),
+      packed(tensor() ? arena.take<uint16_t>(padded_rows * packed_stride()) : nullptr),
       norm(arena.take<double>(padded_rows)) {}
 
 cudaError_t kernels_loadable() {
@@ -141,6 +161,7 @@ void positive_similarities(Run& run, const Rows& rows, PairLayout layout, double
 }
 
 void half_squares(Run& run, const Rows& rows, float* half) {
+  if (rows.tensor()) return tensor_half_squares(run, rows, half);
   run.launch(own_products, (rows.padded_rows + kRowThreads - 1) / kRowThreads, kRowThreads, 0, rows, half);
 }
 

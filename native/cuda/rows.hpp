@@ -1,27 +1,58 @@
 // Rows ready for the tile engine. See rows.cpp for who computes what.
 #pragma once
 #include "cuda/run.hpp"
+#include "cuda/tensor_core.hpp"
+#include "cuda/tensor_shapes.hpp"
 #include "cuda/tile.hpp"
 #include "policies/pair_policy.hpp"
 
 namespace ck::cuda {
 
-// u_i = x_i / |x_i| (x_i itself where not normalised; 0 for a zero row), twice, padded with zeros so that tiles need no edges.
+// One row of u in double, as the kernels of its precision see it.
+struct UnitRow {
+  const float* data;
+  double scale;
+  bool rounded;  // to bfloat16
+
+  __device__ __forceinline__ double operator[](int c) const {
+    const double value = data[c] * scale;
+    return rounded ? from_bf16(to_bf16(float(value))) : value;
+  }
+};
+
+// u_i = x_i / |x_i| (x_i itself where not normalised; 0 for a zero row), padded with zeros so that tiles need no edges: twice in
+// float32 for the ordinary units, or in bfloat16 for tensor cores.
 struct Rows {
   int rows, cols;
-  int padded_rows, stride;  // both multiples of Tile::kSide
+  int precision;            // ck_precision of the kernels that run
+  int padded_rows, stride;  // multiples of the tile's side; tensor cores: of kTensorRows and of kSlabHalves
   bool normalized;
   const float* input;  // [rows, cols]
-  float* by_row;       // [padded_rows, stride]
-  float* by_column;    // [stride, padded_rows], or null: no tile of similarities is needed
+  float* by_row;       // float32: [padded_rows, stride]
+  float* by_column;    // float32: [stride, padded_rows], or null: no tile of similarities is needed
+  uint16_t* packed;    // else: [padded_rows, packed_stride()], slabs as in tensor_shapes.hpp
   double* norm;        // [padded_rows] |x_i|, in either case; 0 beyond rows
 
   // Takes its buffers from the arena.
-  Rows(Arena& arena, const float* data, int64_t row_count, int64_t col_count, bool normalize, bool similarities);
+  Rows(Arena& arena, const float* data, int64_t row_count, int64_t col_count, bool normalize, bool similarities,
+       int32_t precision_ = CK_FLOAT32);
+
+  CK_HOST_DEVICE bool tensor() const { return precision != CK_FLOAT32; }
+  CK_HOST_DEVICE bool split() const { return precision == CK_BFLOAT16X3; }
 
   CK_HOST_DEVICE int depth() const { return round_up(cols, Tile::kSlab); }
   // The columns' tile that starts at `row`, as an operand whose k runs over cols.
   __device__ __forceinline__ KMajor operand(int row) const { return {by_column + row, size_t(padded_rows)}; }
+
+  CK_HOST_DEVICE int slabs() const { return stride / slab_depth(split()); }
+  CK_HOST_DEVICE size_t packed_stride() const { return size_t(slabs()) * kSlabHalves; }
+  __device__ __forceinline__ const uint16_t* slab(int row, int index) const { return packed + row * packed_stride() + index * kSlabHalves; }
+
+  // Columns below cols.
+  __device__ __forceinline__ UnitRow unit(int row) const {
+    if (!tensor()) return {by_row + size_t(row) * stride, 1.0, false};
+    return {input + size_t(row) * cols, !normalized ? 1.0 : norm[row] > 0 ? 1 / norm[row] : 0.0, precision == CK_BFLOAT16};
+  }
 };
 
 // Whether the device can run this build's kernels at all.

@@ -1,7 +1,7 @@
 // The instructions that move and multiply tiles on tensor cores, each with a GPU body (PTX, compute capability 8.0) and, in the
 // emulation, the model of native/simt/tensor_core.hpp. With device.hpp the only place where the two differ.
 //
-// Older architectures get bodies that stop the kernel: the host never starts one there (check_call).
+// Older architectures get bodies that stop the kernel: the host never starts one there (check_tensor_call).
 #pragma once
 #include "cuda/device.hpp"
 

@@ -28,7 +28,7 @@ struct Uniformity {
 
   Uniformity(Arena& arena, const ck_matrix& x, double t, const ck_options& options, bool gradients)
       : k(2 * t * kLog2e),
-        rows(arena, x.data, x.rows, x.cols, options.normalize != 0, true),
+        rows(arena, x.data, x.rows, x.cols, options.normalize != 0, true, options.precision),
         sums(arena, rows, k, choose_shift(k, 0, 1, rows.normalized), false),
         half_squares(arena.take<float>(rows.padded_rows)),
         log2_row(arena.take<double>(rows.rows)),
@@ -87,7 +87,7 @@ size_t uniformity_workspace(int64_t rows, int64_t cols, const ck_options& option
 int ck_cuda_uniformity(const ck_matrix* x, double t, const ck_options* options, float* gradient_x, ck_cuda_report* report, void* workspace,
                        size_t workspace_bytes, void* stream, ck_error* error) {
   using namespace ck::cuda;
-  if (const int status = check_call({x}, *options, error)) return status;
+  if (const int status = check_tensor_call({x}, *options, error)) return status;
   if (const int status = check_scale(2 * t * kLog2e, error)) return status;
   Arena arena(workspace);
   const Uniformity job(arena, *x, t, *options, gradient_x != nullptr);

@@ -2,7 +2,7 @@
 // language, run by simt.hpp, and the part of the runtime API that native/cuda calls, by runtime.cpp.
 //
 // The emulated device is one; streams run what they are given at once. Environment: SIMT_MEMORY_BYTES is the device's memory
-// (cudaMalloc fails beyond it), SIMT_NO_DEVICE=1 takes the device away.
+// (cudaMalloc fails beyond it), SIMT_NO_DEVICE=1 takes the device away, SIMT_COMPUTE_CAPABILITY=75 makes it an older one.
 #pragma once
 #include <cmath>
 #include <cstring>
@@ -88,6 +88,7 @@ struct cudaPointerAttributes {
 };
 enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2, cudaMemcpyDeviceToDevice = 3 };
 enum { cudaStreamNonBlocking = 1 };
+enum cudaDeviceAttr { cudaDevAttrComputeCapabilityMajor = 75, cudaDevAttrComputeCapabilityMinor = 76 };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
 using cudaStream_t = struct CUstream_st*;
 
@@ -104,6 +105,7 @@ struct cudaFuncAttributes {
 cudaError_t cudaGetDeviceCount(int* count);
 cudaError_t cudaGetDevice(int* device);
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device);
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device);
 cudaError_t cudaDriverGetVersion(int* version);
 cudaError_t cudaRuntimeGetVersion(int* version);
 cudaError_t cudaGetLastError();

@@ -32,6 +32,12 @@ size_t memory_bytes() {
   return text ? size_t(std::strtoull(text, nullptr, 10)) : kDefaultMemoryBytes;
 }
 
+// 10 major + minor.
+int compute_capability() {
+  const char* text = std::getenv("SIMT_COMPUTE_CAPABILITY");
+  return text ? std::atoi(text) : 80;
+}
+
 cudaError_t remember(cudaError_t error) {
   if (error != cudaSuccess) device.last_error = error;
   return error;
@@ -143,8 +149,16 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
   *properties = {};
   std::snprintf(properties->name, sizeof properties->name, "simt (emulated)");
   properties->totalGlobalMem = simt::memory_bytes();
-  properties->major = 8;
-  properties->minor = 0;
+  properties->major = simt::compute_capability() / 10;
+  properties->minor = simt::compute_capability() % 10;
+  return cudaSuccess;
+}
+
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
+  simt::Call call;
+  if (call.injected) return call.injected;
+  const int capability = simt::compute_capability();
+  *value = attribute == cudaDevAttrComputeCapabilityMajor ? capability / 10 : capability % 10;
   return cudaSuccess;
 }
 

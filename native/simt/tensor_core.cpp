@@ -7,21 +7,28 @@
 namespace simt {
 namespace {
 
-double from_bf16(uint32_t bits) {
-  bits <<= 16;
+// The lower and the upper half of a register.
+double low(uint32_t word) {
+  word <<= 16;
   float value;
-  std::memcpy(&value, &bits, sizeof value);
+  std::memcpy(&value, &word, sizeof value);
   return value;
 }
+double high(uint32_t word) { return low(word >> 16); }
 
 // In: a lane's four registers of A and two of B. Out: its four elements of A B as doubles.
 void multiply(Words* all) {
   double a[16][16], b[16][8], product[16][8] = {};
   for (int lane = 0; lane < 32; ++lane) {
     const int group = lane / 4, quad = lane % 4;
-    for (int half = 0; half < 2; ++half) {
-      for (int r = 0; r < 4; ++r) a[group + r % 2 * 8][2 * quad + half + r / 2 * 8] = from_bf16(all[lane].word[r] >> 16 * half & 0xFFFF);
-      for (int r = 0; r < 2; ++r) b[2 * quad + half + 8 * r][group] = from_bf16(all[lane].word[4 + r] >> 16 * half & 0xFFFF);
+    for (int r = 0; r < 4; ++r) {
+      double* const to = &a[group + r % 2 * 8][2 * quad + r / 2 * 8];
+      to[0] = low(all[lane].word[r]);
+      to[1] = high(all[lane].word[r]);
+    }
+    for (int r = 0; r < 2; ++r) {
+      b[2 * quad + 8 * r][group] = low(all[lane].word[4 + r]);
+      b[2 * quad + 8 * r + 1][group] = high(all[lane].word[4 + r]);
     }
   }
   for (int i = 0; i < 16; ++i)

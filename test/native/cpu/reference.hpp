@@ -19,6 +19,8 @@ struct Unit {
   std::vector<Row> u;
   Row norm;
   bool normalize;
+  int64_t rows() const { return static_cast<int64_t>(u.size()); }
+  int64_t cols() const { return static_cast<int64_t>(u[0].size()); }
 };
 
 inline Unit unit_rows(const Matrix& x, bool normalize) {
@@ -70,16 +72,15 @@ struct NtXent {
   Gradient gradient;
 };
 
-inline NtXent nt_xent(const Matrix& z, bool interleaved, double temperature, bool normalize, double weight) {
-  const int64_t rows = z.rows;
-  const Unit x = unit_rows(z, normalize);
+inline NtXent nt_xent(const Unit& x, bool interleaved, double temperature, double weight) {
+  const int64_t rows = x.rows();
   NtXent result;
-  std::vector<Row> by_u(rows, Row(z.cols, 0.0));
+  std::vector<Row> by_u(rows, Row(x.cols(), 0.0));
   Row coefficients(rows, 0.0);
   double sum = 0;
   const auto add = [&](int64_t i, int64_t j, double c) {
-    for (int64_t k = 0; k < z.cols; ++k) by_u[i][k] += c * x.u[j][k];
-    const double length = normalize ? (x.norm[j] > 0 ? 1 : 0) : x.norm[j];
+    for (int64_t k = 0; k < x.cols(); ++k) by_u[i][k] += c * x.u[j][k];
+    const double length = x.normalize ? (x.norm[j] > 0 ? 1 : 0) : x.norm[j];
     coefficients[i] += std::fabs(c) * length;
   };
   for (int64_t i = 0; i < rows; ++i) {
@@ -120,41 +121,44 @@ inline NtXent nt_xent(const Matrix& z, bool interleaved, double temperature, boo
   result.gradient = by_input(x, by_u, coefficients, weight / temperature);
   return result;
 }
+inline NtXent nt_xent(const Matrix& z, bool interleaved, double temperature, bool normalize, double weight) {
+  return nt_xent(unit_rows(z, normalize), interleaved, temperature, weight);
+}
 
 struct Uniformity {
   double loss = 0;
   Gradient gradient;
 };
 
-inline Uniformity uniformity(const Matrix& m, double t, bool normalize) {
-  const Unit x = unit_rows(m, normalize);
+inline Uniformity uniformity(const Unit& x, double t) {
   const auto exponent = [&](int64_t i, int64_t j) {
     double square = 0;
-    for (int64_t k = 0; k < m.cols; ++k) square += (x.u[i][k] - x.u[j][k]) * (x.u[i][k] - x.u[j][k]);
+    for (int64_t k = 0; k < x.cols(); ++k) square += (x.u[i][k] - x.u[j][k]) * (x.u[i][k] - x.u[j][k]);
     return -t * square;
   };
   double peak = -INFINITY, total = 0;
-  for (int64_t i = 0; i < m.rows; ++i)
-    for (int64_t j = i + 1; j < m.rows; ++j) peak = std::max(peak, exponent(i, j));
-  std::vector<Row> by_u(m.rows, Row(m.cols, 0.0));
-  Row coefficients(m.rows, 0.0);
-  for (int64_t i = 0; i < m.rows; ++i)
-    for (int64_t j = i + 1; j < m.rows; ++j) {
+  for (int64_t i = 0; i < x.rows(); ++i)
+    for (int64_t j = i + 1; j < x.rows(); ++j) peak = std::max(peak, exponent(i, j));
+  std::vector<Row> by_u(x.rows(), Row(x.cols(), 0.0));
+  Row coefficients(x.rows(), 0.0);
+  for (int64_t i = 0; i < x.rows(); ++i)
+    for (int64_t j = i + 1; j < x.rows(); ++j) {
       const double e = std::exp(exponent(i, j) - peak);
       total += e;
-      for (int64_t k = 0; k < m.cols; ++k) {
+      for (int64_t k = 0; k < x.cols(); ++k) {
         by_u[i][k] += e * (x.u[j][k] - x.u[i][k]);
         by_u[j][k] += e * (x.u[i][k] - x.u[j][k]);
       }
-      const double length_i = normalize ? 1 : x.norm[i], length_j = normalize ? 1 : x.norm[j];
+      const double length_i = x.normalize ? 1 : x.norm[i], length_j = x.normalize ? 1 : x.norm[j];
       coefficients[i] += e * length_j;
       coefficients[j] += e * length_i;
     }
   Uniformity result;
-  result.loss = std::log(total / (0.5 * m.rows * (m.rows - 1.0))) + peak;
+  result.loss = std::log(total / (0.5 * x.rows() * (x.rows() - 1.0))) + peak;
   result.gradient = by_input(x, by_u, coefficients, 2 * t / total);
   return result;
 }
+inline Uniformity uniformity(const Matrix& m, double t, bool normalize) { return uniformity(unit_rows(m, normalize), t); }
 
 struct Alignment {
   double loss = 0, similarity = 0;
@@ -162,56 +166,60 @@ struct Alignment {
   Gradient x, y;
 };
 
-inline Alignment alignment(const Matrix& a, const Matrix& b, double alpha, bool normalize, double weight) {
-  const Unit x = unit_rows(a, normalize), y = unit_rows(b, normalize);
+inline Alignment alignment(const Unit& x, const Unit& y, double alpha, double weight) {
   Alignment result;
-  std::vector<Row> by_x(a.rows, Row(a.cols, 0.0)), by_y = by_x;
-  Row coefficients(a.rows, 0.0);
-  for (int64_t i = 0; i < a.rows; ++i) {
+  std::vector<Row> by_x(x.rows(), Row(x.cols(), 0.0)), by_y = by_x;
+  Row coefficients(x.rows(), 0.0);
+  for (int64_t i = 0; i < x.rows(); ++i) {
     double square = 0;
-    for (int64_t k = 0; k < a.cols; ++k) square += (x.u[i][k] - y.u[i][k]) * (x.u[i][k] - y.u[i][k]);
+    for (int64_t k = 0; k < x.cols(); ++k) square += (x.u[i][k] - y.u[i][k]) * (x.u[i][k] - y.u[i][k]);
     const double distance = std::sqrt(square), slope = distance > 0 ? alpha * std::pow(distance, alpha - 1) / distance : 0;
-    for (int64_t k = 0; k < a.cols; ++k) {
+    for (int64_t k = 0; k < x.cols(); ++k) {
       by_x[i][k] = slope * (x.u[i][k] - y.u[i][k]);
       by_y[i][k] = -by_x[i][k];
     }
     result.per_row.push_back(std::pow(distance, alpha));
     result.loss += result.per_row.back();
-    result.similarity += dot(x.u[i], y.u[i]) / a.rows;
+    result.similarity += dot(x.u[i], y.u[i]) / x.rows();
     coefficients[i] = slope * distance;
   }
   result.x = by_input(x, by_x, coefficients, weight);
   result.y = by_input(y, by_y, coefficients, weight);
   return result;
 }
+inline Alignment alignment(const Matrix& a, const Matrix& b, double alpha, bool normalize, double weight) {
+  return alignment(unit_rows(a, normalize), unit_rows(b, normalize), alpha, weight);
+}
 
-inline Row cosine(const Matrix& a, const Matrix& b, bool normalize) {
-  const Unit x = unit_rows(a, normalize), y = unit_rows(b, normalize);
+inline Row cosine(const Unit& x, const Unit& y) {
   Row result;
   for (const Row& u : x.u)
     for (const Row& v : y.u) result.push_back(dot(u, v));
   return result;
 }
+inline Row cosine(const Matrix& a, const Matrix& b, bool normalize) { return cosine(unit_rows(a, normalize), unit_rows(b, normalize)); }
 
 struct CosineBackward {
   Gradient x, y;
 };
 
-inline CosineBackward cosine_backward(const Matrix& a, const Matrix& b, const Matrix& upstream, bool normalize, double weight) {
-  const Unit x = unit_rows(a, normalize), y = unit_rows(b, normalize);
-  std::vector<Row> by_x(a.rows, Row(a.cols, 0.0)), by_y(b.rows, Row(b.cols, 0.0));
-  Row of_x(a.rows, 0.0), of_y(b.rows, 0.0);
-  for (int64_t i = 0; i < a.rows; ++i)
-    for (int64_t j = 0; j < b.rows; ++j) {
+inline CosineBackward cosine_backward(const Unit& x, const Unit& y, const Matrix& upstream, double weight) {
+  std::vector<Row> by_x(x.rows(), Row(x.cols(), 0.0)), by_y(y.rows(), Row(y.cols(), 0.0));
+  Row of_x(x.rows(), 0.0), of_y(y.rows(), 0.0);
+  for (int64_t i = 0; i < x.rows(); ++i)
+    for (int64_t j = 0; j < y.rows(); ++j) {
       const double c = upstream.row(i)[j];
-      for (int64_t k = 0; k < a.cols; ++k) {
+      for (int64_t k = 0; k < x.cols(); ++k) {
         by_x[i][k] += c * y.u[j][k];
         by_y[j][k] += c * x.u[i][k];
       }
-      of_x[i] += std::fabs(c) * (normalize ? 1 : y.norm[j]);
-      of_y[j] += std::fabs(c) * (normalize ? 1 : x.norm[i]);
+      of_x[i] += std::fabs(c) * (x.normalize ? 1 : y.norm[j]);
+      of_y[j] += std::fabs(c) * (x.normalize ? 1 : x.norm[i]);
     }
   return {by_input(x, by_x, of_x, weight), by_input(y, by_y, of_y, weight)};
+}
+inline CosineBackward cosine_backward(const Matrix& a, const Matrix& b, const Matrix& upstream, bool normalize, double weight) {
+  return cosine_backward(unit_rows(a, normalize), unit_rows(b, normalize), upstream, weight);
 }
 
 }  // namespace reference

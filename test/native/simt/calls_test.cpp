@@ -233,9 +233,6 @@ void test_refusals() {
   call.options.cancel = &cancel;
   expect(call.run() == CK_CANCELLED && call.untouched(), "given up");
   call.options.cancel = nullptr;
-  call.options.precision = CK_BFLOAT16;
-  expect(call.run() == CK_UNAVAILABLE && call.untouched(), "a precision that is not there");
-  call.options.precision = CK_FLOAT32;
   call.options.temperature = 1e-60;
   expect(call.run() == CK_OUT_OF_RANGE && call.untouched(), "a temperature beyond float32");
   call.options.temperature = 0.1;
