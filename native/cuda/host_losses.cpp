@@ -41,3 +41,37 @@ int ck_info_nce(const ck_matrix* query, const ck_matrix* key, const ck_matrix* n
                                                  at.out[2], at.out[3], at.out[4], rest...);
                        });
 }
+
+int ck_dcl(const ck_matrix* x, const ck_matrix* y, double weight_sigma, const ck_options* options, float* per_row, float* row_log_sum_exp,
+           float* gradient_x, float* gradient_y, ck_result* result, ck_error* error) {
+  const size_t rows = 2 * size_t(x->rows);
+  return run_on_device({CK_DCL,
+                        gradient_x || gradient_y,
+                        {x, y},
+                        {},
+                        {{per_row, rows}, {row_log_sum_exp, rows}, {gradient_x, elements(x)}, {gradient_y, elements(y)}}},
+                       *options, result, error, [&](const DeviceArrays& at, auto... rest) {
+                         return ck_cuda_dcl(&at.in[0], &at.in[1], weight_sigma, options, at.out[0], at.out[1], at.out[2], at.out[3],
+                                            rest...);
+                       });
+}
+
+int ck_sig_lip(const ck_matrix* x, const ck_matrix* y, double bias, const ck_options* options, float* per_row, float* gradient_x,
+               float* gradient_y, ck_result* result, ck_error* error) {
+  return run_on_device({CK_SIG_LIP,
+                        gradient_x || gradient_y,
+                        {x, y},
+                        {},
+                        {{per_row, size_t(x->rows)}, {gradient_x, elements(x)}, {gradient_y, elements(y)}}},
+                       *options, result, error, [&](const DeviceArrays& at, auto... rest) {
+                         return ck_cuda_sig_lip(&at.in[0], &at.in[1], bias, options, at.out[0], at.out[1], at.out[2], rest...);
+                       });
+}
+
+int ck_cross_uniformity(const ck_matrix* x, const ck_matrix* y, double t, const ck_options* options, float* gradient_x, float* gradient_y,
+                        ck_result* result, ck_error* error) {
+  return run_on_device({CK_CROSS_UNIFORMITY, gradient_x || gradient_y, {x, y}, {}, {{gradient_x, elements(x)}, {gradient_y, elements(y)}}},
+                       *options, result, error, [&](const DeviceArrays& at, auto... rest) {
+                         return ck_cuda_cross_uniformity(&at.in[0], &at.in[1], t, options, at.out[0], at.out[1], rest...);
+                       });
+}

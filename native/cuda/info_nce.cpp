@@ -20,16 +20,15 @@ __global__ void __launch_bounds__(kLossThreads, 1) row_losses(InfoNce job, float
   LogSum negatives;
   double count = double(job.each), similarity = 0;
   bool hit = true;
-  const auto add = [&](const auto& merged) {
-    negatives.add(merged.log2_sum() * kLn2);
-    count += merged.total.count;
-    similarity += merged.total.similarity;
-    if (!(of_positive > merged.total.largest)) hit = false;
+  const auto add = [&](const RowSums& sums, const auto& policy) {
+    const auto total = merge_sums(sums, policy, row);
+    negatives.add(policy.log2_sum(total) * kLn2);
+    count += total.count;
+    similarity += total.score;
+    if (!(of_positive > total.largest)) hit = false;
   };
-  if (job.in_batch) add(merge_sums(job.of_keys, ContrastSums<KeyPairs>(job.k(), job.pairs), row));
-  if (job.shared) {
-    add(merge_sums(job.of_negatives, ContrastSums<SharedPairs>(job.k(), job.shared_pairs), row));
-  }
+  if (job.in_batch) add(job.of_keys, ContrastSums<KeyPairs>(job.k(), job.pairs));
+  if (job.shared) add(job.of_negatives, ContrastSums<SharedPairs>(job.k(), job.shared_pairs));
   for (int64_t entry = row * job.each; entry < (row + 1) * job.each; ++entry) {
     const double s = job.listed[entry], logit = s / job.temperature + (job.shared ? job.added_logit : 0);
     similarity += s;
@@ -44,12 +43,13 @@ __global__ void __launch_bounds__(kLossThreads, 1) row_losses(InfoNce job, float
   job.log_sum_exp[row] = r.log_sum_exp;
   job.column_q[row] = 0;
   if (job.symmetric) {
-    const auto merged = merge_sums(job.of_queries, ContrastSums<Exchanged<KeyPairs>>(job.k(), {job.pairs}), p);
-    const RowLoss column = row_loss(merged.log2_sum() * kLn2, z);
+    const ContrastSums<Exchanged<KeyPairs>> policy(job.k(), {job.pairs});
+    const auto total = merge_sums(job.of_queries, policy, p);
+    const RowLoss column = row_loss(policy.log2_sum(total) * kLn2, z);
     job.column_q[row] = column.q;
     job.column_log_sum_exp[row] = column.log_sum_exp;
     loss = 0.5 * (loss + column.loss);
-    compared = compared || merged.total.sums[0] > 0;
+    compared = compared || total.sums[0] > 0;
   }
   job.loss[row] = loss;
   job.counts[row] = compared ? count : -1;
@@ -120,16 +120,16 @@ void gradients(Run& run, const InfoNce& job, float* query, float* key, float* ne
   const int lists = job.each > 0 ? 2 : 1;
   const Close close_query{
       job.exponent, factor, query, job.along, 0, report, lists, {job.positives_of_queries(), job.negatives_of_queries()}};
-  side_gradient(run, job.query_side, close_query, compared<false>(job.in_batch, job.key, of_keys),
-                compared<false>(job.shared, job.negatives, of_negatives));
+  side_gradient(run, job.query_side, close_query, compared(job.query, job.key, of_keys, job.in_batch),
+                compared(job.query, job.negatives, of_negatives, job.shared));
   temperature_gradient(run, job.along, job.query.rows, nullptr, 0, -factor / job.temperature, job.exponent, report);
   if (key) {
     const Close close{job.exponent, factor, key, nullptr, 1, report, 1, {job.queries_of_keys(), {}}};
-    side_gradient(run, job.key_side, close, compared<true>(job.in_batch, job.query, of_keys));
+    side_gradient(run, job.key_side, close, compared<true>(job.key, job.query, of_keys, job.in_batch));
   }
   if (negatives) {
     const Close close{job.exponent, factor, negatives, nullptr, 2, report, job.each > 0 ? 1 : 0, {job.queries_of_negatives(), {}}};
-    side_gradient(run, job.negatives_side, close, compared<true>(job.shared, job.query, of_negatives));
+    side_gradient(run, job.negatives_side, close, compared<true>(job.negatives, job.query, of_negatives, job.shared));
   }
 }
 

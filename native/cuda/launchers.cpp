@@ -102,6 +102,12 @@ size_t ck_cuda_workspace_bytes(int32_t kernel, int64_t rows_x, int64_t rows_y, i
       pairs.in_batch = pairs.symmetric = 1;
       return info_nce_workspace({nullptr, rows_x, cols}, {nullptr, rows_y, cols}, nullptr, pairs, *options, gradients != 0);
     }
+    case CK_DCL:
+      return dcl_workspace(rows_x, cols, *options, gradients != 0);
+    case CK_SIG_LIP:
+      return sig_lip_workspace(rows_x, cols, *options, gradients != 0);
+    case CK_CROSS_UNIFORMITY:
+      return cross_uniformity_workspace(rows_x, rows_y, cols, *options, gradients != 0);
     default:
       return 0;
   }

@@ -1,5 +1,5 @@
 // Forward of losses that compare the rows of x with the rows of y (or of x again): for every row of x, and every group of its pairs,
-// the largest score, sums of terms relative to it, and the sum and the number of the similarities. No similarity is stored.
+// the largest score, sums of terms relative to it, and the sum and the number of the scores. No similarity is stored.
 //
 // One CUDA block owns a tile of rows and a share of y; thread t owns row t of the tile, keeps its totals in double while the block
 // walks the share's tiles, and writes them to the row's cells: each cell is written once. Unlike pair_sums.hpp, which halves the work
@@ -7,11 +7,11 @@
 // exchanged. The largest score so far is every row's own reference, so no term over- or underflows at any temperature.
 //
 // A policy says
-//   kGroups, kTerms, kStatistics       groups of pairs, terms of a pair, whether similarities are summed
-//   group(i, j)                        the pair's group; -1: it does not count
-//   score(s, i, j)                     the similarity, or what else the terms are made of
-//   terms(score, largest, out)         relative to 2^log2_scale(largest), to about 1
-//   rescale(before, largest)           2^(log2_scale(before) - log2_scale(largest))
+//   kGroups, kTerms, kStatistics             groups of pairs, terms of a pair, whether scores are summed and pairs counted
+//   group(i, j)                              the pair's group; -1: it does not count
+//   score(s, i, j)                           the similarity, or what else the terms are made of
+//   terms(score, largest, i, out)            relative to the row's largest score
+//   move(sums, count, before, largest, i)    sums of that many pairs, relative to `before`, become relative to `largest`
 #pragma once
 #include "cuda/pair_cells.hpp"
 #include "cuda/tile_fold.hpp"
@@ -43,7 +43,13 @@ template <class Policy>
 struct RowTotal {
   float largest = kNoScore;  // score
   double sums[Policy::kTerms] = {};
-  double similarity = 0, count = 0;
+  double score = 0, count = 0;
+
+  // To a largest score that is no smaller.
+  __device__ __forceinline__ void raise(const Policy& policy, float to, int row) {
+    if (largest > kNoScore && to > largest) policy.move(sums, count, largest, to, row);
+    largest = to;
+  }
 };
 
 namespace detail {
@@ -63,8 +69,7 @@ __device__ __forceinline__ void add_members(RowTotal<Policy>& total, const Polic
     }
   }
   const float of_tile = fold_rows(largest, shared, [](float a, float b) { return fmaxf(a, b); });
-  const float before = total.largest;
-  total.largest = fmaxf(before, of_tile);
+  total.raise(policy, fmaxf(total.largest, of_tile), row0 + int(threadIdx.x));
   shared[threadIdx.x] = total.largest;
   __syncthreads();
   CK_UNROLL
@@ -74,27 +79,27 @@ __device__ __forceinline__ void add_members(RowTotal<Policy>& total, const Polic
     for (int j = 0; j < Tile::kOwn; ++j) {
       if (!(members >> (8 * i + j) & 1)) continue;
       float terms[Policy::kTerms];
-      policy.terms(policy.score(tile[i][j], row0 + tile_row(i), col0 + tile_column(j)), reference, terms);
+      const int row = row0 + tile_row(i);
+      policy.terms(policy.score(tile[i][j], row, col0 + tile_column(j)), reference, row, terms);
       CK_UNROLL
       for (int n = 0; n < Policy::kTerms; ++n) part[n][i] += terms[n];
     }
   }
   __syncthreads();
-  const double rescale = policy.rescale(before, total.largest);
   CK_UNROLL
-  for (int n = 0; n < Policy::kTerms; ++n) total.sums[n] = total.sums[n] * rescale + fold_rows(part[n], shared, add);
+  for (int n = 0; n < Policy::kTerms; ++n) total.sums[n] += fold_rows(part[n], shared, add);
   if constexpr (Policy::kStatistics) {
-    float similarity[Tile::kOwn] = {}, count[Tile::kOwn] = {};
+    float score[Tile::kOwn] = {}, count[Tile::kOwn] = {};
     CK_UNROLL
     for (int i = 0; i < Tile::kOwn; ++i) {
       CK_UNROLL
       for (int j = 0; j < Tile::kOwn; ++j) {
         if (!(members >> (8 * i + j) & 1)) continue;
-        similarity[i] += tile[i][j];
+        score[i] += policy.score(tile[i][j], row0 + tile_row(i), col0 + tile_column(j));
         count[i] += 1.0f;
       }
     }
-    total.similarity += fold_rows(similarity, shared, add);
+    total.score += fold_rows(score, shared, add);
     total.count += fold_rows(count, shared, add);
   }
 }
@@ -132,7 +137,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 4) row_sums_kernel(RowSums job
     CK_UNROLL
     for (int n = 0; n < Policy::kTerms; ++n) store(1 + n, total[g].sums[n]);
     if constexpr (Policy::kStatistics) {
-      store(1 + Policy::kTerms, total[g].similarity);
+      store(1 + Policy::kTerms, total[g].score);
       store(2 + Policy::kTerms, total[g].count);
     }
   }
@@ -146,36 +151,30 @@ void row_sums(Run& run, const RowSums& job, const Policy& policy) {
   run.launch(detail::row_sums_kernel<Policy>, grid, Tile::kThreads, Tile::kSharedBytes, job, policy);
 }
 
-// A row's cells in order. The sums are relative to 2^log2_scale.
+// A row's cells in order.
 template <class Policy>
-struct MergedSums {
-  RowTotal<Policy> total;
-  double log2_scale = 0;
-
-  // -infinity where the group has no pair.
-  __device__ double log2_sum(int n = 0) const { return log2(total.sums[n]) + (total.sums[n] > 0 ? log2_scale : 0); }
-};
-template <class Policy>
-__device__ __forceinline__ MergedSums<Policy> merge_sums(const RowSums& job, const Policy& policy, int row, int group = 0) {
+__device__ __forceinline__ RowTotal<Policy> merge_sums(const RowSums& job, const Policy& policy, int row, int group = 0) {
   constexpr int kValues = RowSums::kValues<Policy>;
   const size_t padded = job.x.padded_rows;
   const double* const cells = job.cells + size_t(group) * job.splits * kValues * padded + row;
-  MergedSums<Policy> merged;
-  RowTotal<Policy>& total = merged.total;
+  RowTotal<Policy> total;
   for (int split = 0; split < job.splits; ++split) total.largest = fmaxf(total.largest, float(cells[split * kValues * padded]));
-  if (!(total.largest > kNoScore)) return merged;
-  merged.log2_scale = policy.log2_scale(total.largest);
   for (int split = 0; split < job.splits; ++split) {
     const double* const cell = cells + split * kValues * padded;
-    if (!(cell[0] > kNoScore)) continue;
-    const double rescale = exp2(policy.log2_scale(float(cell[0])) - merged.log2_scale);
-    for (int n = 0; n < Policy::kTerms; ++n) total.sums[n] += cell[(1 + n) * padded] * rescale;
+    RowTotal<Policy> part;
+    part.largest = float(cell[0]);
+    if (!(part.largest > kNoScore)) continue;
+    for (int n = 0; n < Policy::kTerms; ++n) part.sums[n] = cell[(1 + n) * padded];
     if constexpr (Policy::kStatistics) {
-      total.similarity += cell[(1 + Policy::kTerms) * padded];
-      total.count += cell[(2 + Policy::kTerms) * padded];
+      part.score = cell[(1 + Policy::kTerms) * padded];
+      part.count = cell[(2 + Policy::kTerms) * padded];
     }
+    part.raise(policy, total.largest, row);
+    for (int n = 0; n < Policy::kTerms; ++n) total.sums[n] += part.sums[n];
+    total.score += part.score;
+    total.count += part.count;
   }
-  return merged;
+  return total;
 }
 
 // Terms exp2(k score): one sum, relative to the largest.
@@ -185,11 +184,17 @@ struct ExponentialTerms {
   float k;
   CK_HOST_DEVICE explicit ExponentialTerms(double k_) : exact_k(k_), k(float(k_)) {}
 
-  __device__ __forceinline__ void terms(float score, float largest, float (&out)[1]) const {
+  __device__ __forceinline__ void terms(float score, float largest, int, float (&out)[1]) const {
     out[0] = exp2_accurate(k * (score - largest));
   }
-  __device__ __forceinline__ float rescale(float before, float largest) const { return exp2_accurate(k * (before - largest)); }
-  __device__ __forceinline__ double log2_scale(float largest) const { return exact_k * largest; }
+  __device__ __forceinline__ void move(double (&sums)[1], double, float before, float largest, int) const {
+    sums[0] *= exp2(exact_k * (double(before) - largest));
+  }
+  // log2 of a sum; -infinity where there is no pair.
+  template <class Total>
+  __device__ __forceinline__ double log2_sum(const Total& total) const {
+    return log2(total.sums[0]) + (total.sums[0] > 0 ? exact_k * total.largest : 0);
+  }
 };
 
 }  // namespace ck::cuda

@@ -66,16 +66,17 @@ struct Side {
   static int panel_limit(int stride) { return 2 * stride < 1024 ? 2 * stride : 1024; }
 };
 
-// What a side is compared with.
+// What a side is compared with: G of x and y, D = G v.
 template <bool kSwapped, class Policy>
 struct Compared {
   bool wanted;
-  Rows other;
+  Rows x, y;
+  const float* v;  // [y.padded_rows, stride]
   Policy policy;
 };
-template <bool kSwapped, class Policy>
-Compared<kSwapped, Policy> compared(bool wanted, const Rows& other, const Policy& policy) {
-  return {wanted, other, policy};
+template <bool kSwapped = false, class Policy>
+Compared<kSwapped, Policy> compared(const Rows& x, const Rows& y, const Policy& policy, bool wanted = true, const float* v = nullptr) {
+  return {wanted, x, y, v ? v : y.by_row, policy};
 }
 
 // Adds `first` and, with two matrices, `second` of the panel that starts at first_row.
@@ -116,10 +117,10 @@ template <bool kSwapped, class Policy>
 int add_compared(Run& run, const Side& side, int first_row, int done, const Compared<kSwapped, Policy>& with) {
   if (!with.wanted) return done;
   const Panels& panels = done == 0 ? side.first : side.second;
-  const dim3 grid(unsigned(with.other.padded_rows / Tile::kSide), unsigned(panels.rows / Tile::kSide));
-  run.launch(pair_coefficients<kSwapped, Policy>, grid, Tile::kThreads, Tile::kSharedBytes, side.rows, with.other, side.panel, panels.rows,
+  const dim3 grid(unsigned(with.y.padded_rows / Tile::kSide), unsigned(panels.rows / Tile::kSide));
+  run.launch(pair_coefficients<kSwapped, Policy>, grid, Tile::kThreads, Tile::kSharedBytes, with.x, with.y, side.panel, panels.rows,
              with.policy, first_row);
-  multiply_panel(run, panels, side.panel, with.other.by_row);
+  multiply_panel(run, panels, side.panel, with.v);
   return done + 1;
 }
 

@@ -54,6 +54,17 @@ int ck_cuda_info_nce(const ck_matrix* query, const ck_matrix* key, const ck_matr
                      float* gradient_negatives, ck_cuda_report* report, void* workspace, size_t workspace_bytes, void* stream,
                      ck_error* error);
 
+int ck_cuda_dcl(const ck_matrix* x, const ck_matrix* y, double weight_sigma, const ck_options* options, float* per_row,
+                float* row_log_sum_exp, float* gradient_x, float* gradient_y, ck_cuda_report* report, void* workspace,
+                size_t workspace_bytes, void* stream, ck_error* error);
+
+int ck_cuda_sig_lip(const ck_matrix* x, const ck_matrix* y, double bias, const ck_options* options, float* per_row, float* gradient_x,
+                    float* gradient_y, ck_cuda_report* report, void* workspace, size_t workspace_bytes, void* stream, ck_error* error);
+
+int ck_cuda_cross_uniformity(const ck_matrix* x, const ck_matrix* y, double t, const ck_options* options, float* gradient_x,
+                             float* gradient_y, ck_cuda_report* report, void* workspace, size_t workspace_bytes, void* stream,
+                             ck_error* error);
+
 /*
  * Data that stays on the device. The functions of contrastive_kernels.h take device memory for any matrix and any float output as
  * well: such an input is read, and such an output written, where it is. An output in device memory is written whatever the call
