@@ -1,6 +1,7 @@
 /** GISTEmbed: in-batch negatives that a guide model finds closer than the positive are left out of the softmax. */
 import type { Stats } from '../backends/backend.js';
 import type { BackendName } from '../errors.js';
+import { checkFinite } from '../finite.js';
 import type { MatrixLike } from '../matrix.js';
 import { describe, readBoolean, readChoice, readNumber, readOptions, readScale } from '../validate.js';
 import { guideMask } from './guide-mask.js';
@@ -108,6 +109,9 @@ function plan(anchorGiven: MatrixLike, positiveGiven: MatrixLike, optionsGiven: 
       `guide: expected ${rows.anchor.rows} rows and ${rows.negatives.length} negatives, got ${guided.anchor.rows} and ${guided.negatives.length}`,
     );
   }
+  checkFinite('guide.anchor', guided.anchor.data, guided.anchor.cols);
+  checkFinite('guide.positive', guided.positive.data, guided.positive.cols);
+  for (const [n, { data, cols }] of guided.negatives.entries()) checkFinite(`guide.negatives[${n}]`, data, cols);
   const margin = readNumber('margin', marginGiven, 0);
   const strategy = readChoice('marginStrategy', marginStrategy, STRATEGIES, 'absolute');
   const kinds = {
