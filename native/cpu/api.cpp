@@ -189,6 +189,72 @@ int ck_sig_lip(const ck_matrix* x, const ck_matrix* y, double bias, const ck_opt
   });
 }
 
+int ck_sup_con(const ck_matrix* z, const int32_t* labels, int32_t variant, const ck_options* options, float* per_row,
+               float* row_log_sum_exp, float* gradient_z, ck_result* result, ck_error* error) {
+  return guarded(error, [&] {
+    check_size(*z, 1, 0);
+    require_temperature(*options);
+    require(variant >= CK_SUP_CON_OUT && variant <= CK_SUP_CON_PAIR, -1, "there is no such variant");
+    ck_result made;
+    clear_result(&made);
+    ck::sup_con(*z, labels, variant, *options, per_row, row_log_sum_exp, gradient_z, made);
+    *result = made;
+  });
+}
+
+int ck_barlow_twins(const ck_matrix* a, const ck_matrix* b, double lambda, const ck_options* options, float* gradient_a, float* gradient_b,
+                    ck_result* result, ck_error* error) {
+  return guarded(error, [&] {
+    check_size(*a, 1, 0);
+    require(b->rows == a->rows && b->cols == a->cols, 1, "a and b differ in shape");
+    require(std::isfinite(lambda), -1, "lambda is not a number");
+    ck_result made;
+    clear_result(&made);
+    ck::barlow_twins(*a, *b, lambda, *options, gradient_a, gradient_b, made);
+    *result = made;
+  });
+}
+
+int ck_vic_reg(const ck_matrix* a, const ck_matrix* b, double invariance, double variance, double covariance, const ck_options* options,
+               float* gradient_a, float* gradient_b, ck_result* result, ck_error* error) {
+  return guarded(error, [&] {
+    check_size(*a, 2, 0);
+    require(b->rows == a->rows && b->cols == a->cols, 1, "a and b differ in shape");
+    require(std::isfinite(invariance) && std::isfinite(variance) && std::isfinite(covariance), -1, "a weight is not a number");
+    ck_result made;
+    clear_result(&made);
+    ck::vic_reg(*a, *b, invariance, variance, covariance, *options, gradient_a, gradient_b, made);
+    *result = made;
+  });
+}
+
+int ck_cross_uniformity(const ck_matrix* x, const ck_matrix* y, double t, const ck_options* options, float* gradient_x, float* gradient_y,
+                        ck_result* result, ck_error* error) {
+  return guarded(error, [&] {
+    check_size(*x, 1, 0);
+    check_size(*y, 1, 1);
+    require(y->cols == x->cols, 1, "x and y have rows of different length");
+    require(t > 0.0 && std::isfinite(t), -1, "t is not a positive number");
+    ck_result made;
+    clear_result(&made);
+    ck::cross_uniformity(*x, *y, t, *options, gradient_x, gradient_y, made);
+    *result = made;
+  });
+}
+
+int ck_nearest(const ck_matrix* x, const ck_matrix* y, int64_t k, int32_t exclude_same_index, const ck_options* options, int32_t* indices,
+               float* similarities, ck_error* error) {
+  return guarded(error, [&] {
+    check_size(*x, 1, 0);
+    check_size(*y, 1, 1);
+    require(y->cols == x->cols, 1, "x and y have rows of different length");
+    require(k >= 1 && k <= y->rows - (exclude_same_index ? 1 : 0), -1, "k is not a number of rows of y");
+    ck::nearest(*x, *y, k, exclude_same_index != 0, *options, indices, similarities);
+  });
+}
+
+int32_t ck_supports(int32_t kernel) { return kernel >= CK_COSINE_SIMILARITY && kernel <= CK_NEAREST; }
+
 int64_t ck_workspace_bytes(int32_t kernel, int64_t rows_x, int64_t rows_y, int64_t cols, int32_t gradients, const ck_options* options) {
   int64_t bytes = 0;
   guarded(nullptr, [&] {
@@ -216,6 +282,21 @@ int64_t ck_workspace_bytes(int32_t kernel, int64_t rows_x, int64_t rows_y, int64
         break;
       case CK_SIG_LIP:
         bytes = ck::sig_lip_bytes(rows_x, cols, gradients != 0, *options);
+        break;
+      case CK_SUP_CON:
+        bytes = ck::sup_con_bytes(rows_x, cols, gradients != 0, *options);
+        break;
+      case CK_BARLOW_TWINS:
+        bytes = ck::barlow_twins_bytes(rows_x, cols, gradients != 0, *options);
+        break;
+      case CK_VIC_REG:
+        bytes = ck::vic_reg_bytes(rows_x, cols, gradients != 0, *options);
+        break;
+      case CK_CROSS_UNIFORMITY:
+        bytes = ck::cross_uniformity_bytes(rows_x, rows_y, cols, gradients != 0, *options);
+        break;
+      case CK_NEAREST:
+        bytes = ck::nearest_bytes(rows_x, rows_y, cols, *options);
         break;
       default:
         break;

@@ -11,8 +11,6 @@ namespace {
 constexpr int64_t ROWS_PER_JOB = PACK_ROWS;
 constexpr float NO_PEAK = -3e38f;
 
-int64_t block_size(int64_t rows) { return rows <= 1024 ? BLOCK_SMALL : BLOCK_LARGE; }
-
 }  // namespace
 
 ContrastArrays::ContrastArrays(Arena& arena, int64_t padded) {
@@ -32,12 +30,13 @@ void ContrastArrays::clear(int64_t padded) const {
 }
 
 ContrastBuffers::ContrastBuffers(Arena& arena, const Packed& row_matrix, const Packed& col_matrix, bool tally)
-    : block(block_size(std::max(row_matrix.layout.rows, col_matrix.layout.rows))),
+    : block(block_rows(std::max(row_matrix.layout.rows, col_matrix.layout.rows))),
+      job(job_rows(std::max(row_matrix.layout.rows, col_matrix.layout.rows))),
       rows(arena, row_matrix.layout.padded_rows),
       cols(arena, &row_matrix == &col_matrix ? 0 : col_matrix.layout.padded_rows) {
   const int64_t other = &row_matrix == &col_matrix ? -1 : col_matrix.layout.rows;
-  jobs = arena.take<PairJob>(Schedule::job_count(row_matrix.layout.rows, other, block));
-  turns = arena.take<std::atomic<uint32_t>>(Schedule::turn_count(row_matrix.layout.rows, other, block));
+  jobs = arena.take<PairJob>(Schedule::job_count(row_matrix.layout.rows, other, job));
+  turns = arena.take<std::atomic<uint32_t>>(Schedule::turn_count(row_matrix.layout.rows, other, job));
   similarities = tally ? arena.take<double>(row_matrix.layout.padded_rows) : nullptr;
   counts = tally ? arena.take<double>(row_matrix.layout.padded_rows) : nullptr;
 }
@@ -48,7 +47,7 @@ Contrast::Contrast(Call& call, int threads, const ScratchSet& scratch, const Con
       scratch_(scratch),
       b_(buffers),
       pairs_(pairs),
-      schedule_(pairs.rows.layout.rows, pairs.itself() ? -1 : pairs.cols.layout.rows, buffers.block, buffers.jobs, buffers.turns) {
+      schedule_(pairs.rows.layout.rows, pairs.itself() ? -1 : pairs.cols.layout.rows, buffers.job, buffers.jobs, buffers.turns) {
   b_.rows.clear(pairs.rows.layout.padded_rows);
   if (!pairs.itself()) b_.cols.clear(pairs.cols.layout.padded_rows);
   if (b_.similarities != nullptr) {

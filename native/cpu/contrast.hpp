@@ -43,7 +43,7 @@ struct ContrastPairs {
 struct ContrastBuffers {
   ContrastBuffers(Arena& arena, const Packed& row_matrix, const Packed& col_matrix, bool tally);
 
-  int64_t block;
+  int64_t block, job;  // rows of a block, and of a side of a job
   ContrastArrays rows, cols;
   PairJob* jobs;
   std::atomic<uint32_t>* turns;

@@ -79,10 +79,30 @@ struct FinishPairsJob {
   float* gradient;         // [rows, cols]; NULL: not wanted
   float* second_gradient;  // where the rows from second_row on go, as [rows - second_row, cols]
   int64_t second_row;      // 0: all rows are in gradient
+  const int32_t* place;    // NULL, or per row the row of gradient that is its
   int32_t check;           // 1: only look for gradients that do not fit
   double alignment;        // out: sum over rows of <g_i, u_i>
   int64_t overflow;        // out: first row whose gradient does not fit float32, -1 if none
   double* scratch_row;     // [cols]
+};
+
+// Passes over the pairs of rows of one class (class_passes.hpp); arrays have an element for each padded row.
+struct ClassPass {
+  const Layout* layout;
+  const float* left;  // of the rows relative to their class
+  const float* right;
+  const int32_t* labels;  // ascending
+  const float* bias;
+  float sign;                         // peaks
+  float* peaks;                       // peaks: out
+  const float* reference;             // softmax
+  const float *mean, *spread, *pull;  // softmax backward; pull also in pairs backward
+  const float *level, *offset;        // pairs
+  double* sums;                       // out: of v, or of the losses
+  double* slopes;                     // out, pairs: of the sigmoids
+  const float* apply_left;            // backward: of the rows themselves
+  float* gradient;                    // backward: their sums
+  int32_t block;
 };
 
 constexpr float NO_REPAIR = 3e37f;  // no exponential above 0 is left: |y| is at most 1e37
@@ -94,6 +114,14 @@ struct ContrastTable {
   void (*repair_backward)(const ContrastPass& pass, const BlockPair& pair, const Scratch& scratch);
   void (*pair_products)(const PairProductJob& job);
   void (*finish_pairs)(FinishPairsJob* job);
+  void (*class_peaks)(const ClassPass& pass, const BlockPair& pair, const Scratch& scratch);
+  void (*class_softmax)(const ClassPass& pass, const BlockPair& pair, const Scratch& scratch);
+  void (*class_softmax_backward)(const ClassPass& pass, const BlockPair& pair, const Scratch& scratch);
+  void (*class_pairs)(const ClassPass& pass, const BlockPair& pair, const Scratch& scratch);
+  void (*class_pairs_backward)(const ClassPass& pass, const BlockPair& pair, const Scratch& scratch);
+  void (*cross_uniformity)(const ContrastPass& pass, const BlockPair& pair, const Scratch& scratch);
+  float (*cross_uniformity_peak)(const ContrastPass& pass, const BlockPair& pair, const Scratch& scratch);
+  void (*squared_products)(const ContrastPass& pass, float factor, const BlockPair& pair, const Scratch& scratch);
   double (*sig_lip)(const ContrastPass& pass, float bias, float raised, const BlockPair& pair, const Scratch& scratch);
 };
 

@@ -86,6 +86,16 @@ struct PairTally {
   }
 };
 
+// No pair of a block counts when all its rows have one label.
+CK_INLINE bool is_one_class(const ContrastPass& pass, const Block& block) {
+  if (pass.rows.labels == nullptr) return false;
+  const int32_t label = pass.rows.labels[block.row_first];
+  bool one = true;
+  for (int64_t i = block.row_first; i < block.row_last; ++i) one &= pass.rows.labels[i] == label;
+  for (int64_t j = block.col_first; j < block.col_last; ++j) one &= pass.cols.labels[j] == label;
+  return one;
+}
+
 template <bool PEAKS, bool MASKED>
 struct ContrastForward {
   LaneSums sums;
@@ -136,6 +146,7 @@ static void flush_peaks(const Block& block, const LanePeaks& found, const Contra
 template <bool PEAKS, bool MASKED>
 CK_INLINE void contrast_forward_blocks(const ContrastPass& pass, const BlockPair& pair, const Scratch& scratch) {
   for_blocks(pair, pass.block, [&](const Block& block) {
+    if (MASKED && is_one_class(pass, block)) return;
     ContrastForward<PEAKS, MASKED> policy;
     policy.shift = broadcast(pass.shift);
     policy.sums.rows = scratch.row_lanes;
@@ -146,11 +157,13 @@ CK_INLINE void contrast_forward_blocks(const ContrastPass& pass, const BlockPair
     if (PEAKS) policy.peaks.clear(block.count, BLOCK_LARGE);
     if (MASKED) {
       policy.mask.set(pass, block);
-      policy.tally.sums = pass.similarities != nullptr ? scratch.coefficients : nullptr;  // free in the forward
+      policy.tally.sums = pass.similarities != nullptr ? scratch.coefficients : nullptr;  // not taken by the walk then
       policy.tally.counts = scratch.coefficients + BLOCK_LARGE * LANES;
       if (pass.similarities != nullptr) fill(scratch.coefficients, 2 * BLOCK_LARGE * LANES, 0.0f);
     }
-    walk(block, *pass.rows.layout, pass.rows.left, *pass.cols.layout, pass.right, pass.partner, nullptr, scratch.tile, policy);
+    Scratch free = scratch;
+    if (MASKED) free.coefficients = nullptr;
+    walk(block, *pass.rows.layout, pass.rows.left, *pass.cols.layout, pass.right, pass.partner, nullptr, free, policy);
     policy.sums.flush_rows(block, pass.rows.totals);
     if (pass.cols.totals != nullptr) policy.sums.flush_cols(block, pass.cols.totals);
     if (PEAKS) flush_peaks(block, policy.peaks, pass);
@@ -214,7 +227,7 @@ CK_INLINE void apply_both(const ContrastPass& pass, const Block& block, const Sc
 template <bool MASKED>
 CK_INLINE void contrast_backward_blocks(const ContrastPass& pass, const BlockPair& pair, const Scratch& scratch) {
   for_blocks(pair, pass.block, [&](const Block& block) {
-    if (!has_weights(pass, block)) return;
+    if (!has_weights(pass, block) || (MASKED && is_one_class(pass, block))) return;
     ContrastBackward<MASKED> policy;
     if (MASKED) policy.mask.set(pass, block);
     policy.coefficients = scratch.coefficients;
@@ -222,7 +235,7 @@ CK_INLINE void contrast_backward_blocks(const ContrastPass& pass, const BlockPai
     policy.col_weights = pass.cols.weights;
     policy.first_col = block.col_first;
     policy.shift = broadcast(pass.shift);
-    walk(block, *pass.rows.layout, pass.rows.left, *pass.cols.layout, pass.right, pass.partner, nullptr, scratch.tile, policy);
+    walk(block, *pass.rows.layout, pass.rows.left, *pass.cols.layout, pass.right, pass.partner, nullptr, scratch, policy);
     apply_both(pass, block, scratch);
   });
 }
@@ -304,7 +317,7 @@ CK_INLINE void contrast_repair_blocks(const ContrastPass& pass, const BlockPair&
     policy.sums.rows = scratch.row_lanes;
     policy.sums.cols = scratch.col_lanes;
     if (!COEFFICIENTS) policy.sums.clear(block.count, BLOCK_LARGE);
-    walk(block, *pass.rows.layout, pass.rows.left, *pass.cols.layout, pass.right, pass.partner, nullptr, scratch.tile, policy);
+    walk(block, *pass.rows.layout, pass.rows.left, *pass.cols.layout, pass.right, pass.partner, nullptr, scratch, policy);
     if (COEFFICIENTS) {
       apply_both(pass, block, scratch);
     } else {

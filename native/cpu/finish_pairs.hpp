@@ -41,6 +41,7 @@ CK_INLINE void add_list(const PairList& list, int64_t row, int64_t cols, bool no
 CK_INLINE float* gradient_of(const FinishPairsJob& job, int64_t row) {
   const bool second = job.second_row > 0 && row >= job.second_row;
   float* base = second ? job.second_gradient : job.gradient;
+  if (job.place != nullptr) row = job.place[row];
   return base == nullptr ? nullptr : base + (second ? row - job.second_row : row) * job.layout->cols;
 }
 

@@ -39,6 +39,26 @@ void sig_lip(const ck_matrix& x, const ck_matrix& y, double bias, const ck_optio
              float* gradient_y, ck_result& result);
 int64_t sig_lip_bytes(int64_t rows, int64_t cols, bool gradients, const ck_options& options);
 
+void sup_con(const ck_matrix& z, const int32_t* labels, int32_t variant, const ck_options& options, float* per_row, float* row_log_sum_exp,
+             float* gradient, ck_result& result);
+int64_t sup_con_bytes(int64_t rows, int64_t cols, bool gradients, const ck_options& options);
+
+void barlow_twins(const ck_matrix& a, const ck_matrix& b, double lambda, const ck_options& options, float* gradient_a, float* gradient_b,
+                  ck_result& result);
+int64_t barlow_twins_bytes(int64_t items, int64_t columns, bool gradients, const ck_options& options);
+
+void vic_reg(const ck_matrix& a, const ck_matrix& b, double invariance, double variance, double covariance, const ck_options& options,
+             float* gradient_a, float* gradient_b, ck_result& result);
+int64_t vic_reg_bytes(int64_t items, int64_t columns, bool gradients, const ck_options& options);
+
+void cross_uniformity(const ck_matrix& x, const ck_matrix& y, double t, const ck_options& options, float* gradient_x, float* gradient_y,
+                      ck_result& result);
+int64_t cross_uniformity_bytes(int64_t rows, int64_t others, int64_t cols, bool gradients, const ck_options& options);
+
+void nearest(const ck_matrix& x, const ck_matrix& y, int64_t k, bool exclude_same_index, const ck_options& options, int32_t* indices,
+             float* similarities);
+int64_t nearest_bytes(int64_t rows, int64_t others, int64_t cols, const ck_options& options);
+
 }  // namespace ck
 
 #endif

@@ -23,8 +23,6 @@ constexpr double SMALL_LOSS = 1e-25;
 constexpr double LARGEST_EXPONENT = 1e36;
 constexpr double MOST_RAISED = 1000.0;
 
-int64_t block_size(int64_t rows) { return rows <= 1024 ? BLOCK_SMALL : BLOCK_LARGE; }
-
 double multiply_adds(int64_t rows, int64_t cols, bool gradients) {
   return static_cast<double>(rows) * static_cast<double>(rows) * static_cast<double>(cols) * (gradients ? 3 : 1);
 }
@@ -36,10 +34,10 @@ struct Buffers {
         x_finish(arena, x_matrix.rows, x_matrix.cols, threads),
         y_finish(arena, y_matrix.rows, y_matrix.cols, threads),
         scratch(arena, threads),
-        block(block_size(x_matrix.rows)),
-        jobs(arena.take<PairJob>(Schedule::job_count(x_matrix.rows, x_matrix.rows, block))),
-        job_sums(arena.take<double>(Schedule::job_count(x_matrix.rows, x_matrix.rows, block))),
-        turns(arena.take<std::atomic<uint32_t>>(Schedule::turn_count(x_matrix.rows, x_matrix.rows, block))),
+        job(job_rows(x_matrix.rows)),
+        jobs(arena.take<PairJob>(Schedule::job_count(x_matrix.rows, x_matrix.rows, job))),
+        job_sums(arena.take<double>(Schedule::job_count(x_matrix.rows, x_matrix.rows, job))),
+        turns(arena.take<std::atomic<uint32_t>>(Schedule::turn_count(x_matrix.rows, x_matrix.rows, job))),
         x_sums(gradients ? arena.take<float>(left_floats(x.layout)) : nullptr),
         y_sums(gradients ? arena.take<float>(left_floats(y.layout)) : nullptr) {
     const int64_t padded = x.layout.padded_rows;
@@ -55,7 +53,7 @@ struct Buffers {
   Packed x, y;
   PairGradient x_finish, y_finish;
   ScratchSet scratch;
-  int64_t block;
+  int64_t job;  // rows of a side
   PairJob* jobs;
   double* job_sums;  // of the coefficients
   std::atomic<uint32_t>* turns;
@@ -80,7 +78,7 @@ class SigLip {
         threads_(threads),
         temperature_(call.options().temperature),
         scale_(std::sqrt(LOG2_E / temperature_)),
-        schedule_(rows_, rows_, buffers.block, buffers.jobs, buffers.turns) {}
+        schedule_(rows_, rows_, buffers.job, buffers.jobs, buffers.turns) {}
 
   void run(float* per_row, float* gradient_x, float* gradient_y, ck_result& result) {
     const bool gradients = gradient_x != nullptr || gradient_y != nullptr;
@@ -144,7 +142,7 @@ class SigLip {
     pass.cols.sums = b_.y_sums;
     pass.right = b_.y.right;
     pass.partner = b_.partner;
-    pass.block = static_cast<int32_t>(b_.block);
+    pass.block = static_cast<int32_t>(block_rows(rows_));
     if (gradients) {
       call_.each(threads_, job_count(b_.x.layout.padded_rows, GROUP), [&](int64_t group, int) {
         const int64_t floats = b_.x.layout.group_stride;

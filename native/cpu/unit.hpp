@@ -5,9 +5,12 @@
 #error "define CK_ISA and include a simd header first"
 #endif
 
+#include "cpu/class_passes.hpp"
 #include "cpu/contrast_passes.hpp"
 #include "cpu/cosine_passes.hpp"
+#include "cpu/cross_uniformity_passes.hpp"
 #include "cpu/finish_pairs.hpp"
+#include "cpu/nearest_passes.hpp"
 #include "cpu/nt_xent_passes.hpp"
 #include "cpu/row_losses.hpp"
 #include "cpu/rows.hpp"
@@ -34,7 +37,10 @@ constexpr KernelTable make_table(const char* name) {
           finish,
           norms,
           alignment,
-          {contrast_forward, contrast_backward, contrast_repair_forward, contrast_repair_backward, pair_products, finish_pairs, sig_lip},
+          {contrast_forward, contrast_backward, contrast_repair_forward, contrast_repair_backward, pair_products, finish_pairs, class_peaks,
+           class_softmax, class_softmax_backward, class_pairs, class_pairs_backward, cross_uniformity, cross_uniformity_peak,
+           squared_products, sig_lip},
+          nearest,
           dot};
 }
 

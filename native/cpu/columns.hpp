@@ -1,0 +1,79 @@
+// The columns of two views of a batch as rows, for the losses that compare columns with columns (Barlow Twins, VICReg): their moments
+// in double, their standardised values transposed and packed, and gradients by columns brought back to the layout of the batch.
+//
+// Values are taken relative to the first row before they are averaged, so that a constant column is exactly 0.
+#ifndef CK_CPU_COLUMNS_HPP
+#define CK_CPU_COLUMNS_HPP
+
+#include "cpu/contrast.hpp"
+
+namespace ck {
+
+constexpr int64_t COLUMNS_PER_JOB = 32;
+
+// One view: a batch [items, columns].
+struct View {
+  View(Arena& arena, const ck_matrix& batch, const Call& call, bool left, bool right, bool gradients);
+
+  ck_matrix batch;
+  float* values;  // [columns, items]: centred, times factor; then the gradient by the columns
+  Packed packed;
+  float* sums;
+  double* mean;      // relative to the first row
+  double* variance;  // biased
+  double* factor;    // the caller's: what centred values are multiplied with
+  double* largest;   // of the jobs: the largest magnitude of a gradient
+};
+
+class Columns {
+ public:
+  Columns(Call& call, int threads, View& a, View& b) : call_(call), threads_(threads), a_(a), b_(b) {}
+
+  int64_t items() const { return a_.batch.rows; }
+  int64_t count() const { return a_.batch.cols; }
+
+  // Checks the values and takes the moments of both views.
+  void measure();
+  // Fills the values from the factors, and apart[k] = sum over items of the squared difference of the two views' values.
+  void fill(double* apart);
+  // Packs a view's values times scale, and clears its sums.
+  void pack_values(View& view, double scale);
+
+  // finish(k, gradient) makes the gradient by column k [items] out of the sums in double, for both views; they take the place of
+  // the values.
+  template <class Finish>
+  void gradients(double* scratch, Finish&& finish) {
+    call_.each(threads_, job_count(count(), COLUMNS_PER_JOB), [&](int64_t job, int slot) {
+      double* row = scratch + 2 * items() * slot;
+      double largest_a = 0.0, largest_b = 0.0;
+      for (int64_t k = job * COLUMNS_PER_JOB; k < smaller_of((job + 1) * COLUMNS_PER_JOB, count()); ++k) {
+        finish(k, row, row + items());
+        keep(a_, k, row, largest_a);
+        keep(b_, k, row + items(), largest_b);
+      }
+      a_.largest[job] = largest_a;
+      b_.largest[job] = largest_b;
+    });
+  }
+
+  // sums[k] of a view, times scale, in double.
+  static void read_sums(const View& view, int64_t k, double scale, double* row);
+
+  // gradient[n, k] = weight * (gradient by columns + pull * (own - other)), own and other the batches' values. Throws
+  // CK_GRADIENT_OVERFLOW before anything is written.
+  void check(const View& own, const View& other, double weight, double pull, int32_t argument) const;
+  void write(const View& own, const View& other, double weight, double pull, float* gradient) const;
+
+ private:
+  static int64_t smaller_of(int64_t a, int64_t b) { return a < b ? a : b; }
+  static void keep(View& view, int64_t k, const double* row, double& largest);
+
+  Call& call_;
+  int threads_;
+  View& a_;
+  View& b_;
+};
+
+}  // namespace ck
+
+#endif
