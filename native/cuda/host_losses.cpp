@@ -42,6 +42,16 @@ int ck_info_nce(const ck_matrix* query, const ck_matrix* key, const ck_matrix* n
                        });
 }
 
+int ck_sup_con(const ck_matrix* z, const int32_t* labels, int32_t variant, const ck_options* options, float* per_row,
+               float* row_log_sum_exp, float* gradient_z, ck_result* result, ck_error* error) {
+  const size_t rows = size_t(z->rows);
+  return run_on_device(
+      {CK_SUP_CON, gradient_z != nullptr, {z}, {{labels, rows}}, {{per_row, rows}, {row_log_sum_exp, rows}, {gradient_z, elements(z)}}},
+      *options, result, error, [&](const DeviceArrays& at, auto... rest) {
+        return ck_cuda_sup_con(&at.in[0], at.integers[0], variant, options, at.out[0], at.out[1], at.out[2], rest...);
+      });
+}
+
 int ck_dcl(const ck_matrix* x, const ck_matrix* y, double weight_sigma, const ck_options* options, float* per_row, float* row_log_sum_exp,
            float* gradient_x, float* gradient_y, ck_result* result, ck_error* error) {
   const size_t rows = 2 * size_t(x->rows);

@@ -102,6 +102,8 @@ size_t ck_cuda_workspace_bytes(int32_t kernel, int64_t rows_x, int64_t rows_y, i
       pairs.in_batch = pairs.symmetric = 1;
       return info_nce_workspace({nullptr, rows_x, cols}, {nullptr, rows_y, cols}, nullptr, pairs, *options, gradients != 0);
     }
+    case CK_SUP_CON:
+      return sup_con_workspace(rows_x, cols, CK_SUP_CON_PAIR, *options, gradients != 0);
     case CK_DCL:
       return dcl_workspace(rows_x, cols, *options, gradients != 0);
     case CK_SIG_LIP:

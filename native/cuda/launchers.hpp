@@ -38,6 +38,7 @@ size_t uniformity_workspace(int64_t rows, int64_t cols, const ck_options& option
 size_t alignment_workspace(int64_t rows);
 size_t info_nce_workspace(const ck_matrix& query, const ck_matrix& key, const ck_matrix* negatives, const ck_info_nce_pairs& pairs,
                           const ck_options& options, bool gradients);
+size_t sup_con_workspace(int64_t rows, int64_t cols, int32_t variant, const ck_options& options, bool gradients);
 size_t dcl_workspace(int64_t rows, int64_t cols, const ck_options& options, bool gradients);
 size_t sig_lip_workspace(int64_t rows, int64_t cols, const ck_options& options, bool gradients);
 size_t cross_uniformity_workspace(int64_t rows_x, int64_t rows_y, int64_t cols, const ck_options& options, bool gradients);

@@ -151,7 +151,10 @@ void start_report(Run& run, ck_cuda_report* report) { run.launch(initialise_repo
 
 void prepare(Run& run, const Rows& rows, int argument, ck_cuda_report* report) {
   run.launch(normalise, row_blocks(rows.padded_rows), kRowThreads, 0, rows, argument, report);
-  if (!rows.by_column) return;
+  if (rows.by_column) fill_columns(run, rows);
+}
+
+void fill_columns(Run& run, const Rows& rows) {
   const dim3 grid(unsigned(rows.padded_rows / kTranspose), unsigned(rows.stride / kTranspose));
   run.launch(transpose, grid, kTranspose * 8, kTranspose * (kTranspose + 1) * sizeof(float), rows);
 }

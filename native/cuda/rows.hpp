@@ -64,6 +64,9 @@ void start_report(Run& run, ck_cuda_report* report);
 // Fills the buffers; finds the first non-finite element of input number `argument`.
 void prepare(Run& run, const Rows& rows, int argument, ck_cuda_report* report);
 
+// by_column from by_row.
+void fill_columns(Run& run, const Rows& rows);
+
 // positive[i] = s_ip in double, from the unrounded rows; p as the layout says.
 void positive_similarities(Run& run, const Rows& rows, PairLayout layout, double* positive);
 

@@ -17,7 +17,6 @@ int unavailable(const char* kernel, ck_error* error) {
 
 int32_t ck_supports(int32_t kernel) {
   switch (kernel) {
-    case CK_SUP_CON:
     case CK_BARLOW_TWINS:
     case CK_VIC_REG:
     case CK_NEAREST:
@@ -25,10 +24,6 @@ int32_t ck_supports(int32_t kernel) {
     default:
       return kernel >= CK_COSINE_SIMILARITY && kernel <= CK_NEAREST;
   }
-}
-
-int ck_sup_con(const ck_matrix*, const int32_t*, int32_t, const ck_options*, float*, float*, float*, ck_result*, ck_error* error) {
-  return unavailable("supCon", error);
 }
 
 int ck_barlow_twins(const ck_matrix*, const ck_matrix*, double, const ck_options*, float*, float*, ck_result*, ck_error* error) {

@@ -54,6 +54,11 @@ int ck_cuda_info_nce(const ck_matrix* query, const ck_matrix* key, const ck_matr
                      float* gradient_negatives, ck_cuda_report* report, void* workspace, size_t workspace_bytes, void* stream,
                      ck_error* error);
 
+/* labels: device memory. */
+int ck_cuda_sup_con(const ck_matrix* z, const int32_t* labels, int32_t variant, const ck_options* options, float* per_row,
+                    float* row_log_sum_exp, float* gradient_z, ck_cuda_report* report, void* workspace, size_t workspace_bytes, void* stream,
+                    ck_error* error);
+
 int ck_cuda_dcl(const ck_matrix* x, const ck_matrix* y, double weight_sigma, const ck_options* options, float* per_row,
                 float* row_log_sum_exp, float* gradient_x, float* gradient_y, ck_cuda_report* report, void* workspace,
                 size_t workspace_bytes, void* stream, ck_error* error);
