@@ -70,6 +70,8 @@ export interface Part {
   readonly factor: number;
   /** false: a constant, on both sides of the product. */
   readonly differentiable: boolean;
+  /** What keys hold in this part, where it is not the rows of their block. */
+  readonly alike?: UnitRows;
 }
 
 /** Rows of the key: parts of it (by index) that hold `of`, the others zero. */
@@ -80,38 +82,51 @@ export interface Block {
 
 /** The two matrices of InfoNCE. */
 export function sideBySide(parts: readonly Part[], blocks: readonly Block[]): { query: Rows; key: Rows } {
-  const { rows, cols } = parts[0].of;
-  const width = parts.length * cols;
-  const query = new Float32Array(rows * width);
+  const { rows } = parts[0].of;
+  const cols = parts.reduce((sum, { of }) => sum + of.cols, 0);
   const keyRows = blocks.reduce((sum, { of }) => sum + of.rows, 0);
-  const key = new Float32Array(keyRows * width);
-  forEachPiece(parts, blocks, (target, start, { u }, i, factor) => {
-    const into = target === 'query' ? query : key;
-    for (let k = 0; k < cols; k++) into[start + k] = factor * u[i * cols + k];
+  const query = { data: new Float32Array(rows * cols), rows, cols };
+  const key = { data: new Float32Array(keyRows * cols), rows: keyRows, cols };
+  forEachPiece(parts, blocks, (target, start, { u, cols: width }, i, { factor }) => {
+    const { data } = target === 'query' ? query : key;
+    for (let k = 0; k < width; k++) data[start + k] = factor * u[i * width + k];
   });
-  return { query: { data: query, rows, cols: width }, key: { data: key, rows: keyRows, cols: width } };
+  return { query, key };
 }
 
 /** Hands the gradients of the two matrices back to the rows they were made of. */
 export function takeGradients(parts: readonly Part[], blocks: readonly Block[], query: Float32Array, key: Float32Array): void {
-  forEachPiece(parts, blocks, (target, start, of, i, factor, { differentiable }) => {
+  forEachPiece(parts, blocks, (target, start, of, i, { factor, differentiable }) => {
     const from = target === 'query' ? query : key;
     if (differentiable) of.add(i, from.subarray(start, start + of.cols), factor);
   });
 }
 
-type Use = (target: 'query' | 'key', start: number, of: UnitRows, row: number, factor: number, part: Part) => void;
+/** The sum over all queries of their constant parts times the gradient by them. */
+export function constantProduct(parts: readonly Part[], query: Rows, gradient: Float32Array): number {
+  let product = 0;
+  forEachPiece(parts, [], (_, start, { cols }, __, { differentiable }) => {
+    if (!differentiable) for (let k = start; k < start + cols; k++) product += query.data[k] * gradient[k];
+  });
+  return product;
+}
+
+type Use = (target: 'query' | 'key', start: number, of: UnitRows, row: number, part: Part) => void;
 
 function forEachPiece(parts: readonly Part[], blocks: readonly Block[], use: Use): void {
-  const { cols } = parts[0].of;
-  const width = parts.length * cols;
+  const starts: number[] = [];
+  let width = 0;
+  for (const { of } of parts) {
+    starts.push(width);
+    width += of.cols;
+  }
   for (const [p, part] of parts.entries()) {
-    for (let i = 0; i < part.of.rows; i++) use('query', i * width + p * cols, part.of, i, part.factor, part);
+    for (let i = 0; i < part.of.rows; i++) use('query', i * width + starts[p], part.of, i, part);
   }
   let row = 0;
   for (const { of, parts: held } of blocks) {
     for (let j = 0; j < of.rows; j++, row++) {
-      for (const p of held) use('key', row * width + p * cols, of, j, parts[p].factor, parts[p]);
+      for (const p of held) use('key', row * width + starts[p], parts[p].alike ?? of, j, parts[p]);
     }
   }
 }

@@ -4,7 +4,7 @@ import type { BackendName } from '../errors.js';
 import type { MatrixLike, Rows } from '../matrix.js';
 import { describe, readBoolean, readChoice, readNumber, readOptions } from '../validate.js';
 import { planInfoNce } from './info-nce.js';
-import { type Block, type Part, sideBySide, takeGradients, UnitRows } from './joint-candidates.js';
+import { type Block, constantProduct, type Part, sideBySide, takeGradients, UnitRows } from './joint-candidates.js';
 import { LOSS_OPTIONS, type LossOptions, type Plan } from './plan.js';
 import { readTemperatureOrScale, type Scale, type ScaleName } from './scale.js';
 import { addScaled, allOf } from './several-plans.js';
@@ -41,7 +41,10 @@ export interface MultipleNegativesRankingResult {
   /** [N], with reduction 'none'. */
   readonly perRow?: Float32Array;
   readonly gradients?: MultipleNegativesRankingGradients;
-  /** Of the anchors' candidates. With 'docToQuery' in a joint softmax the own anchor is one of them, and accuracy has no meaning. */
+  /**
+   * Of the anchors' candidates. With 'docToQuery' in a joint softmax the own anchor is one of them, and accuracy has no meaning; with
+   * hardness the mean similarity of negatives is not collected. Both are NaN then.
+   */
   readonly stats?: Stats;
   /** What computed it. */
   readonly backend: BackendName;
@@ -168,38 +171,71 @@ function ofAllDirections(texts: Texts, settings: Settings, options: LossOptions,
   const unit = (name: string, rows: Rows): UnitRows => new UnitRows(name, rows, normalize);
   const anchor = unit('anchor', texts.anchor);
   const docs = [unit('positive', texts.positive), ...texts.negatives.map((rows, n) => unit(`negatives[${n}]`, rows))];
-  // Part 2 adds strength * similarity to the logit, as (strength * temperature) * similarity / temperature.
-  const extra = hardness ? Math.sqrt(hardness.strength * scale.temperature) : 0;
+  const isDoubled = directions.has('docToQuery');
   const parts: Part[] = [
     { of: anchor, factor: 1, differentiable: true },
     { of: docs[0], factor: 1, differentiable: true },
-    ...(hardness ? [{ of: anchor, factor: extra, differentiable: false }] : []),
   ];
+  // What a part adds to the logit is divided by the temperature with the rest.
+  const constantPart = (part: Part): number => parts.push(part) - 1;
+  const raise = hardness && constantPart({ of: anchor, factor: Math.sqrt(hardness.strength * scale.temperature), differentiable: false });
   const blocks: (Block & { readonly sees: (own: boolean) => boolean })[] = [];
-  for (const [n, of] of docs.entries()) {
-    const harder = (own: boolean): boolean => isHarder(hardness?.mode, own, n);
-    blocks.push({ of, parts: [0], sees: (own) => !harder(own) });
-    if (hardness) blocks.push({ of, parts: [0, 2], sees: harder });
-  }
+  const nobody = (): boolean => false;
   const other = (own: boolean): boolean => !own;
+  if (isDoubled) {
+    // The own pair, twice in the sum: exp(z) + exp(z) = exp(z + log 2). Kept as one, so that nothing cancels at confident rows.
+    const ones = unit('positive', onesColumn(anchor.rows));
+    const double = constantPart({ of: ones, alike: ones, factor: Math.sqrt(Math.LN2 * scale.temperature), differentiable: false });
+    blocks.push({ of: docs[0], parts: [0, double], sees: nobody });
+  }
+  for (const [n, of] of docs.entries()) {
+    const isHarder = (own: boolean): boolean => isRaised(hardness?.mode, own, n);
+    const isSeen = (own: boolean): boolean => !(isDoubled && own && n === 0);
+    blocks.push({ of, parts: [0], sees: (own) => isSeen(own) && !isHarder(own) });
+    if (raise !== undefined) blocks.push({ of, parts: [0, raise], sees: isHarder });
+  }
   if (directions.has('queryToQuery')) blocks.push({ of: anchor, parts: [0], sees: other });
-  if (directions.has('docToQuery')) blocks.push({ of: anchor, parts: [1], sees: () => true });
+  if (isDoubled) blocks.push({ of: anchor, parts: [1], sees: other });
   if (directions.has('docToDoc')) for (const of of docs) blocks.push({ of, parts: [1], sees: other });
-  const exclusions = hardness ? { mask: maskOf(anchor.rows, blocks) } : labelsOf(anchor.rows, blocks);
+  const exclusions = hardness || isDoubled ? { mask: maskOf(anchor.rows, blocks) } : labelsOf(anchor.rows, blocks);
   const matrices = sideBySide(parts, blocks);
   const joint = planInfoNce<PlanGradients>(matrices, { ...options, ...exclusions, normalize: false }, scale, isAsync, NAMES);
-  return allOf([joint], ([{ gradients, rowLogSumExp: _, stats, ...result }]) => {
-    const shaped = { ...result, ...(stats && { stats: directions.has('docToQuery') ? { ...stats, accuracy: Number.NaN } : stats }) };
-    if (!gradients) return shaped;
+  return allOf([joint], ([{ gradients, rowLogSumExp: _, stats, ...single }]) => {
+    const result = {
+      ...(isDoubled && (anchor.rows > 1 || docs.length > 1) ? withLogTwo(single, anchor.rows, options.reduction) : single),
+      ...(stats && { stats: statsOf(stats, isDoubled ? scale.temperature : 0, hardness !== undefined) }),
+    };
+    if (!gradients) return result;
     takeGradients(parts, blocks, gradients.anchor, gradients.positive);
-    const slope = (gradients[scale.name] as number) - (hardness ? constantSlope(parts, matrices.query, gradients.anchor, scale) : 0);
+    const slope = (gradients[scale.name] as number) - constantSlope(constantProduct(parts, matrices.query, gradients.anchor), scale);
     const [positive, ...negatives] = docs.map((each) => each.byInput());
-    return { ...shaped, gradients: { anchor: anchor.byInput(), positive, negatives, [scale.name]: slope } };
+    return { ...result, gradients: { anchor: anchor.byInput(), positive, negatives, [scale.name]: slope } };
   });
 }
 
+function onesColumn(rows: number): Rows {
+  return { data: new Float32Array(rows).fill(1), rows, cols: 1 };
+}
+
+/** The loss of rows whose positive is twice in the sum: log 2 each beside what InfoNCE with the doubled positive gives. */
+function withLogTwo<R extends { readonly loss: number; readonly perRow?: Float32Array }>(result: R, rows: number, reduction: unknown): R {
+  const { perRow } = result;
+  if (perRow) for (let i = 0; i < rows; i++) perRow[i] += Math.LN2;
+  return { ...result, loss: result.loss + (reduction === undefined || reduction === 'mean' ? 1 : rows) * Math.LN2 };
+}
+
+/** Without what the constant parts have added to the similarities; NaN where that is not known, or has no meaning. */
+function statsOf(stats: Stats, doubledTemperature: number, raised: boolean): Stats {
+  return {
+    ...stats,
+    positiveSimilarity: stats.positiveSimilarity - doubledTemperature * Math.LN2,
+    ...(raised && { negativeSimilarity: Number.NaN }),
+    ...(doubledTemperature > 0 && { accuracy: Number.NaN }),
+  };
+}
+
 /** Whether the logit of a negative is raised: doc matrix 0 holds the positives. */
-function isHarder(mode: 'inBatch' | 'hard' | 'all' | undefined, own: boolean, doc: number): boolean {
+function isRaised(mode: 'inBatch' | 'hard' | 'all' | undefined, own: boolean, doc: number): boolean {
   if (mode === 'inBatch') return !own;
   if (mode === 'hard') return own && doc > 0;
   return mode === 'all' && !(own && doc === 0);
@@ -220,16 +256,11 @@ function labelsOf(rows: number, blocks: readonly { readonly sees: (own: boolean)
 }
 
 /**
- * What the scale's gradient has of the raised logits, which do not depend on the scale: by it, the product of the constant part with its
- * gradient, times temperature for a logit scale and -1/temperature for a temperature.
+ * What the kernel's gradient by the scale has of the constant parts, whose logits do not depend on it.
+ *
+ * @param product of those parts with their gradients.
  */
-function constantSlope(parts: readonly Part[], query: Rows, gradient: Float32Array, { temperature, name }: Scale): number {
-  const { rows, cols } = parts[0].of;
-  let product = 0;
-  for (let i = 0; i < rows; i++) {
-    const start = i * query.cols + 2 * cols;
-    for (let k = start; k < start + cols; k++) product += query.data[k] * gradient[k];
-  }
+function constantSlope(product: number, { temperature, name }: Scale): number {
   return name === 'logitScale' ? temperature * product : -product / temperature;
 }
 

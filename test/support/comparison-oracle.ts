@@ -8,7 +8,9 @@ import { type OracleGradient, products, Vectors } from './oracle.js';
 
 export interface Candidate {
   readonly row: number;
-  /** Added to the logit. */
+  /** What it is compared with; the anchor as a rule. */
+  readonly by?: number;
+  /** Added to the logit, as a constant. */
   readonly added?: number;
 }
 
@@ -64,14 +66,14 @@ export function comparisonOracle(
   let temperatureSize = 0;
   let temperatureFloor = 0;
   for (const [c, { anchor, positive, negatives, weight, decoupled }] of comparisons.entries()) {
-    const add = (j: number, value: number): void => {
-      coefficients[anchor][j] += (weight * value) / temperature;
-      coefficients[j][anchor] += (weight * value) / temperature;
+    const add = (j: number, value: number, by = anchor): void => {
+      coefficients[by][j] += (weight * value) / temperature;
+      coefficients[j][by] += (weight * value) / temperature;
     };
     const w = decoupled ?? 1;
     const sp = s[anchor][positive];
     // Everything relative to the positive: exp of this is what a negative adds to exp(loss).
-    const exponents = negatives.map(({ row, added = 0 }) => (s[anchor][row] - sp) / temperature + added);
+    const exponents = negatives.map(({ row, by = anchor, added = 0 }) => (s[by][row] - sp) / temperature + added);
     const largestNegative = exponents.reduce((most, e) => Math.max(most, e), Number.NEGATIVE_INFINITY);
     const largest = decoupled === undefined ? Math.max(0, largestNegative) : largestNegative;
     const mass = exponents.reduce((sum, e) => sum + Math.exp(e - largest), 0);
@@ -79,13 +81,13 @@ export function comparisonOracle(
     losses[c] =
       decoupled === undefined && largest === 0 ? Math.log1p(mass) : largest + Math.log(denominator) + ((1 - w) * sp) / temperature;
     logSumExps[c] = losses[c] + (w * sp) / temperature;
-    const isCopy = ({ row, added = 0 }: Candidate): boolean => added === 0 && sameRow(all, row, positive);
+    const isCopy = ({ row, by, added = 0 }: Candidate): boolean => by === undefined && added === 0 && sameRow(all, row, positive);
     margins[c] = negatives.some(isCopy) ? Number.NEGATIVE_INFINITY : -temperature * largestNegative;
-    negatives.forEach(({ row }, n) => {
+    negatives.forEach(({ row, by = anchor }, n) => {
       const probability = Math.exp(exponents[n] - largest) / denominator;
-      const sizes = Math.abs(s[anchor][row]) + w * Math.abs(sp);
-      add(row, probability);
-      temperatureSum += weight * probability * (s[anchor][row] - w * sp);
+      const sizes = Math.abs(s[by][row]) + w * Math.abs(sp);
+      add(row, probability, by);
+      temperatureSum += weight * probability * (s[by][row] - w * sp);
       temperatureSize += weight * probability * sizes;
       temperatureFloor += weight * 2 ** -126 * (mass / denominator) * sizes;
     });
@@ -100,7 +102,7 @@ export function comparisonOracle(
     temperatureFloor: temperatureFloor / temperature ** 2,
     margins,
     positiveSimilarities: comparisons.map(({ anchor, positive }) => s[anchor][positive]),
-    negativeSimilarities: comparisons.map(({ anchor, negatives }) => negatives.map(({ row }) => s[anchor][row])),
+    negativeSimilarities: comparisons.map(({ anchor, negatives }) => negatives.map(({ row, by = anchor }) => s[by][row])),
     gradients: unstack(vectors.gradient(coefficients, vectors), matrices),
   };
 }
