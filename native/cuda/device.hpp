@@ -9,9 +9,11 @@
 #ifdef __CUDACC__
 #define CK_SHARED_MEMORY(name) extern __shared__ __align__(1024) unsigned char name[]
 #define CK_UNROLL _Pragma("unroll")
+#define CK_ROLL _Pragma("unroll 1")
 #else
 #define CK_SHARED_MEMORY(name) unsigned char* name = simt::shared_memory()
 #define CK_UNROLL
+#define CK_ROLL
 #endif
 
 namespace ck::cuda {

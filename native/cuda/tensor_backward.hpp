@@ -84,8 +84,8 @@ __global__ void __launch_bounds__(FusedShape::kThreads, 1) fused_backward(FusedJ
   for (int col0 = first; col0 < last; col0 += kSide) {
     const unsigned char* const tile = ring.next(load);
     Fragments<1, 8> g = {};
-    CK_UNROLL
-    for (int s = 0; s < kSlabs; ++s) multiply_slab<kSplit, 1, 8>(g, shared + s * kSlabArea, tile + s * kSlabArea, of_rows);
+    CK_ROLL  // unrolled, the addresses of all slabs take the registers that D needs
+        for (int s = 0; s < kSlabs; ++s) multiply_slab<kSplit, 1, 8>(g, shared + s * kSlabArea, tile + s * kSlabArea, of_rows);
     const bool careful = row0 == col0 || row0 + kSide > u.rows || col0 + kSide > u.rows || policy.template meets<kSide>(row0, col0);
     CK_UNROLL
     for (int j = 0; j < 8; ++j) {

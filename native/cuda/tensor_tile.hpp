@@ -5,8 +5,8 @@
 //
 // bfloat16x3: u = high + low to 2^-17, and S = high high' + (high low' + low high') + low low'. The middle two are one instruction, 8
 // columns of each: swapping the operands swaps its halves, so that S is symmetric to the bit and equal rows tie. The last is small for
-// unrelated rows, but between nearly equal ones a sum of squares, 3e-6 of S. Every slab is summed from zero and added to the total in
-// float32, because tensor cores cut sums instead of rounding them.
+// unrelated rows, but between nearly equal ones a sum of squares, 3e-6 of S. Every 16 columns are summed from zero and added to the total
+// in float32, because tensor cores cut sums instead of rounding them.
 #pragma once
 #include "cuda/tensor_core.hpp"
 #include "cuda/tensor_shapes.hpp"
@@ -77,43 +77,34 @@ __device__ __forceinline__ void multiply_slab_plain(Fragments<kR, kC>& total, co
 template <int kR, int kC>
 __device__ __forceinline__ void multiply_slab_split(Fragments<kR, kC>& total, const unsigned char* a_slab, const unsigned char* b_slab,
                                                     const WarpTile& at) {
-  uint32_t high[2][kR][4], low[2][kR][4];
-  CK_UNROLL
-  for (int k = 0; k < 2; ++k) {
+  CK_ROLL  // unrolled, loads of the second half move up and take registers that the tile needs
+      for (int k = 0; k < 2; ++k) {
+    uint32_t high[kR][4], low[kR][4];
     CK_UNROLL
     for (int i = 0; i < kR; ++i) {
-      at.load_a(high[k][i], a_slab, i, 2 * k);
-      at.load_a(low[k][i], a_slab, i, 4 + 2 * k);
+      at.load_a(high[i], a_slab, i, 2 * k);
+      at.load_a(low[i], a_slab, i, 4 + 2 * k);
     }
-  }
-  CK_UNROLL
-  for (int j = 0; j < kC / 2; ++j) {
-    float part[kR][2][4] = {};
     CK_UNROLL
-    for (int k = 0; k < 2; ++k) {
+    for (int j = 0; j < kC / 2; ++j) {
       uint32_t b_high[4], b_low[4];
       at.load_b(b_high, b_slab, j, 2 * k);
       at.load_b(b_low, b_slab, j, 4 + 2 * k);
       CK_UNROLL
       for (int i = 0; i < kR; ++i) {
-        const uint32_t(&h)[4] = high[k][i];
-        const uint32_t(&l)[4] = low[k][i];
+        const uint32_t(&h)[4] = high[i];
+        const uint32_t(&l)[4] = low[i];
         const uint32_t first[4] = {h[0], h[1], l[0], l[1]}, second[4] = {h[2], h[3], l[2], l[3]};
         CK_UNROLL
         for (int f = 0; f < 2; ++f) {
-          multiply_bf16(part[i][f], l, b_low[2 * f], b_low[2 * f + 1]);
-          multiply_bf16(part[i][f], first, b_low[2 * f], b_high[2 * f]);
-          multiply_bf16(part[i][f], second, b_low[2 * f + 1], b_high[2 * f + 1]);
-          multiply_bf16(part[i][f], h, b_high[2 * f], b_high[2 * f + 1]);
+          float part[4] = {};
+          multiply_bf16(part, l, b_low[2 * f], b_low[2 * f + 1]);
+          multiply_bf16(part, first, b_low[2 * f], b_high[2 * f]);
+          multiply_bf16(part, second, b_low[2 * f + 1], b_high[2 * f + 1]);
+          multiply_bf16(part, h, b_high[2 * f], b_high[2 * f + 1]);
+          CK_UNROLL
+          for (int e = 0; e < 4; ++e) total[i][2 * j + f][e] += part[e];
         }
-      }
-    }
-    CK_UNROLL
-    for (int i = 0; i < kR; ++i) {
-      CK_UNROLL
-      for (int f = 0; f < 2; ++f) {
-        CK_UNROLL
-        for (int e = 0; e < 4; ++e) total[i][2 * j + f][e] += part[i][f][e];
       }
     }
   }
