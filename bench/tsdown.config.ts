@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { defineConfig } from 'tsdown';
 
 export default defineConfig({
-  entry: [join(__dirname, 'run.ts')],
+  entry: [join(__dirname, 'run.ts'), join(__dirname, 'gpu.ts')],
   format: 'esm',
   outDir: join(__dirname, '..', 'build-bench'),
   dts: false,
