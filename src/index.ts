@@ -139,3 +139,4 @@ export { MemoryBank } from './training/memory-bank.js';
 export { MomentumQueue, type MomentumQueueOptions, type MomentumQueueState } from './training/momentum-queue.js';
 export { momentumSchedule, movingAverage, type Weights } from './training/moving-average.js';
 export { type Random, randomStream } from './training/random.js';
+export { type SampleNegativesOptions, sampleNegatives } from './training/sample-negatives.js';
