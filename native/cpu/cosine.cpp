@@ -13,6 +13,9 @@
 namespace ck {
 namespace {
 
+// A result that the second-level caches could not hold anyhow is written past them: half the traffic, and the operands stay.
+constexpr int64_t STREAM_FLOATS = int64_t{1} << 20;
+
 double multiply_adds(int64_t rows_x, int64_t rows_y, int64_t cols, int products) {
   return static_cast<double>(rows_x) * static_cast<double>(rows_y) * static_cast<double>(cols) * products;
 }
@@ -82,6 +85,7 @@ void cosine_similarity(const ck_matrix& x, const ck_matrix* y, const ck_options&
   pass.right = other.right;
   pass.out = out;
   pass.mirror = y == nullptr;
+  pass.stream = x.rows * other.layout.rows >= STREAM_FLOATS;
   pass.block = static_cast<int32_t>(b.block);
   call.check();
   // Outputs are being written: from here on the call is not given up. Jobs write apart, so they need not wait for each other.

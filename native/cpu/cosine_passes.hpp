@@ -19,7 +19,18 @@ struct CosineStore {
   CK_INLINE void end(int64_t) { values += NR; }
 };
 
-void cosine_store(const CosinePass& pass, const BlockPair& pair, const Scratch& scratch) {
+// Writes a row of a block to its place; STREAM: past the caches, whole vectors at a time.
+template <bool STREAM>
+CK_INLINE void put(const float* in, int64_t count, float* out) {
+  int64_t k = 0;
+  if (STREAM)
+    for (; k < count && reinterpret_cast<uintptr_t>(out + k) % sizeof(Floats) != 0; ++k) out[k] = in[k];
+  for (; k + LANES <= count; k += LANES) STREAM ? stream(out + k, load(in + k)) : store(out + k, load(in + k));
+  for (; k < count; ++k) out[k] = in[k];
+}
+
+template <bool STREAM>
+CK_INLINE void cosine_store_blocks(const CosinePass& pass, const BlockPair& pair, const Scratch& scratch) {
   const int64_t stride = pass.y_layout->rows;
   for_blocks(pair, pass.block, [&](const Block& found) {
     Block block = found;
@@ -28,19 +39,32 @@ void cosine_store(const CosinePass& pass, const BlockPair& pair, const Scratch& 
     CosineStore policy;
     policy.values = scratch.coefficients;
     walk(block, *pass.x_layout, pass.left, *pass.y_layout, pass.right, nullptr, nullptr, scratch, policy);
-    const int64_t width = block.col_last - block.col_first;
-    for (int64_t row = block.row_first; row < block.row_last; ++row) {
-      const float* in = scratch.coefficients + (row - block.row_first) * BLOCK_STRIDE;
-      float* out = pass.out + row * stride + block.col_first;
-      for (int64_t c = 0; c < width; ++c) out[c] = in[c];
-    }
+    const int64_t width = block.col_last - block.col_first, height = block.row_last - block.row_first;
+    for (int64_t r = 0; r < height; ++r)
+      put<STREAM>(scratch.coefficients + r * BLOCK_STRIDE, width, pass.out + (block.row_first + r) * stride + block.col_first);
     if (!mirrored) return;
-    for (int64_t col = block.col_first; col < block.col_last; ++col) {
-      const float* in = scratch.coefficients + (col - block.col_first);
-      float* out = pass.out + col * stride + block.row_first;
-      for (int64_t r = 0; r < block.row_last - block.row_first; ++r) out[r] = in[r * BLOCK_STRIDE];
+    for (int64_t col = 0; col < width; col += LANES) {
+      float* turned = scratch.row_lanes;  // [LANES][BLOCK_LARGE]
+      for (int64_t row = 0; row < height; row += LANES) {
+        Floats square[LANES];
+#pragma GCC unroll 16
+        for (int i = 0; i < LANES; ++i) square[i] = load(scratch.coefficients + (row + i) * BLOCK_STRIDE + col);
+        transpose(square);
+#pragma GCC unroll 16
+        for (int i = 0; i < LANES; ++i) store(turned + i * BLOCK_LARGE + row, square[i]);
+      }
+      for (int64_t c = 0; c < LANES && col + c < width; ++c)
+        put<STREAM>(turned + c * BLOCK_LARGE, height, pass.out + (block.col_first + col + c) * stride + block.row_first);
     }
   });
+  if (STREAM) stream_fence();
+}
+
+void cosine_store(const CosinePass& pass, const BlockPair& pair, const Scratch& scratch) {
+  if (pass.stream)
+    cosine_store_blocks<true>(pass, pair, scratch);
+  else
+    cosine_store_blocks<false>(pass, pair, scratch);
 }
 
 // Applies a block of a given matrix to both sides. Returns its largest magnitude, NaN if it holds a non-finite value.

@@ -103,6 +103,7 @@ struct CosinePass {
   const float* right;  // of y
   float* out;          // [x.rows, y.rows]
   int32_t mirror;      // 1: x and y are one matrix, only upper blocks come, both halves are written
+  int32_t stream;      // 1: write past the caches
   int32_t block;
 };
 

@@ -26,6 +26,8 @@ CK_INLINE Floats zero() { return _mm512_setzero_ps(); }
 CK_INLINE Floats broadcast(float x) { return _mm512_set1_ps(x); }
 CK_INLINE Floats load(const float* p) { return _mm512_loadu_ps(p); }
 CK_INLINE void store(float* p, Floats x) { _mm512_storeu_ps(p, x); }
+CK_INLINE void stream(float* p, Floats x) { _mm512_stream_ps(p, x); }  // p aligned to the vector
+CK_INLINE void stream_fence() { _mm_sfence(); }
 CK_INLINE Floats add(Floats a, Floats b) { return _mm512_add_ps(a, b); }
 CK_INLINE Floats sub(Floats a, Floats b) { return _mm512_sub_ps(a, b); }
 CK_INLINE Floats mul(Floats a, Floats b) { return _mm512_mul_ps(a, b); }

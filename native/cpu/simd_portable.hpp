@@ -24,6 +24,8 @@ typedef double UnalignedDoubles __attribute__((vector_size(16), aligned(8), may_
 CK_INLINE Floats broadcast(float x) { return Floats{x, x, x, x}; }
 CK_INLINE Floats load(const float* p) { return *reinterpret_cast<const UnalignedFloats*>(p); }
 CK_INLINE void store(float* p, Floats x) { *reinterpret_cast<UnalignedFloats*>(p) = x; }
+CK_INLINE void stream(float* p, Floats x) { store(p, x); }  // no portable way past the caches
+CK_INLINE void stream_fence() {}
 CK_INLINE Floats add(Floats a, Floats b) { return a + b; }
 CK_INLINE Floats sub(Floats a, Floats b) { return a - b; }
 CK_INLINE Floats mul(Floats a, Floats b) { return a * b; }
