@@ -53,8 +53,55 @@ function uniformityInTf(x: tf.Tensor2D, t: number): tf.Tensor {
 }
 
 function alignmentInTf(x: tf.Tensor2D, y: tf.Tensor2D): tf.Scalar {
-  const unit = (rows: tf.Tensor2D) => rows.div(rows.square().sum(1, true).sqrt());
   return unit(x).sub(unit(y)).square().sum(1).mean();
+}
+
+const unit = (rows: tf.Tensor2D): tf.Tensor2D => rows.div<tf.Tensor2D>(rows.square().sum(1, true).sqrt());
+
+function crossUniformityInTf(a: tf.Tensor2D, b: tf.Tensor2D, t: number): tf.Tensor {
+  return tf
+    .scalar(2)
+    .sub(unit(a).matMul(unit(b), false, true).mul(2))
+    .mul(-t)
+    .exp()
+    .mean()
+    .log();
+}
+
+function sigLipInTf(a: tf.Tensor2D, b: tf.Tensor2D, scale: tf.Tensor | number, bias: tf.Tensor | number): tf.Tensor {
+  const signs = tf.eye(a.shape[0]).mul(2).sub(1);
+  const logits = unit(a).matMul(unit(b), false, true).mul(scale).add(bias);
+  return tf.softplus(logits.mul(signs).neg()).sum().div(a.shape[0]);
+}
+
+function negativeCosineInTf(p: tf.Tensor2D, target: tf.Tensor2D): tf.Tensor {
+  return unit(p).mul(unit(target)).sum(1).mean().neg();
+}
+
+function centred(rows: tf.Tensor2D): tf.Tensor2D {
+  return rows.sub<tf.Tensor2D>(rows.mean(0, true));
+}
+
+function barlowTwinsInTf(a: tf.Tensor2D, b: tf.Tensor2D, lambda: number): tf.Tensor {
+  const standardised = (rows: tf.Tensor2D) => centred(rows).div<tf.Tensor2D>(centred(rows).square().mean(0, true).add(1e-5).sqrt());
+  const c = standardised(a).matMul(standardised(b), true).div<tf.Tensor2D>(a.shape[0]);
+  const diagonal = tf.eye(a.shape[1]);
+  const off = c.square().mul(tf.scalar(1).sub(diagonal)).sum();
+  return tf.scalar(1).sub(c).square().mul(diagonal).sum().add(off.mul(lambda));
+}
+
+function vicRegInTf(a: tf.Tensor2D, b: tf.Tensor2D): tf.Tensor {
+  const [rows, cols] = a.shape;
+  const side = (view: tf.Tensor2D) => {
+    const C = centred(view)
+      .matMul(centred(view), true)
+      .div<tf.Tensor2D>(rows - 1);
+    const diagonal = tf.eye(cols);
+    const deviations = C.mul(diagonal).sum(0).add(1e-4).sqrt();
+    const hinge = tf.relu(tf.scalar(1).sub(deviations)).mean().mul(12.5);
+    return hinge.add(C.square().mul(tf.scalar(1).sub(diagonal)).sum().div(cols));
+  };
+  return a.sub(b).square().mean().mul(25).add(side(a)).add(side(b));
 }
 
 const x = gaussian(8, 5, 1);
@@ -75,6 +122,41 @@ const CASES: Record<string, { ours: (x: tf.Tensor2D) => tf.Tensor; theirs: (x: t
   uniformity: { ours: (rows) => losses.uniformity(rows, { t: 1.5, ...WHERE }), theirs: (rows) => uniformityInTf(rows, 1.5) },
   'alignment, by x': { ours: (rows) => losses.alignment(rows, y, WHERE), theirs: (rows) => alignmentInTf(rows, y) },
   'alignment, by y': { ours: (rows) => losses.alignment(x, rows, WHERE), theirs: (rows) => alignmentInTf(x, rows) },
+  'crossUniformity, by x': {
+    ours: (rows) => losses.crossUniformity(rows, y, { t: 1.5, ...WHERE }),
+    theirs: (rows) => crossUniformityInTf(rows, y, 1.5),
+  },
+  'crossUniformity, by y': {
+    ours: (rows) => losses.crossUniformity(x, rows, { t: 1.5, ...WHERE }),
+    theirs: (rows) => crossUniformityInTf(x, rows, 1.5),
+  },
+  'alignmentUniformity, by y': {
+    ours: (rows) => losses.alignmentUniformity(x, rows, { t: 1.5, weight: 0.7, ...WHERE }),
+    theirs: (rows) => alignmentInTf(x, rows).add(uniformityInTf(x, 1.5).add(uniformityInTf(rows, 1.5)).mul(0.35)),
+  },
+  'sigLip, by x': {
+    ours: (rows) => losses.sigLip(rows, y, { logitScale: 4, bias: -2, ...WHERE }),
+    theirs: (rows) => sigLipInTf(rows, y, 4, -2),
+  },
+  'sigLip, by y, sum': {
+    ours: (rows) => losses.sigLip(x, rows, { logitScale: 4, bias: -2, reduction: 'sum', ...WHERE }),
+    theirs: (rows) => sigLipInTf(x, rows, 4, -2).mul(8),
+  },
+  negativeCosine: { ours: (rows) => losses.negativeCosine(rows, y, WHERE), theirs: (rows) => negativeCosineInTf(rows, y) },
+  'negativeCosine, by the target': {
+    ours: (rows) => losses.negativeCosine(x, rows, { detachTarget: false, ...WHERE }),
+    theirs: (rows) => negativeCosineInTf(x, rows),
+  },
+  'barlowTwins, by a': {
+    ours: (rows) => losses.barlowTwins(rows, y, { lambda: 0.3, ...WHERE }),
+    theirs: (rows) => barlowTwinsInTf(rows, y, 0.3),
+  },
+  'barlowTwins, by b': {
+    ours: (rows) => losses.barlowTwins(x, rows, { lambda: 0.3, ...WHERE }),
+    theirs: (rows) => barlowTwinsInTf(x, rows, 0.3),
+  },
+  'vicReg, by a': { ours: (rows) => losses.vicReg(rows, y, WHERE), theirs: (rows) => vicRegInTf(rows, y) },
+  'vicReg, by b': { ours: (rows) => losses.vicReg(x, rows, WHERE), theirs: (rows) => vicRegInTf(x, rows) },
   'cosineSimilarity, by x': {
     ours: (rows) => losses.cosineSimilarity(rows, y, WHERE).mul(upstream).sum(),
     theirs: (rows) => tf.sum(cosinesInTf(rows, y).mul(upstream)),
@@ -90,7 +172,6 @@ const CASES: Record<string, { ours: (x: tf.Tensor2D) => tf.Tensor; theirs: (x: t
 };
 
 function cosinesInTf(a: tf.Tensor2D, b: tf.Tensor2D): tf.Tensor {
-  const unit = (rows: tf.Tensor2D) => rows.div<tf.Tensor2D>(rows.square().sum(1, true).sqrt());
   return unit(a).matMul(unit(b), false, true);
 }
 
@@ -202,6 +283,29 @@ describe('ntXent', () => {
   });
 });
 
+describe('sigLip and negativeCosine', () => {
+  it('train a scale and a bias given as tensors', () => {
+    const ours = tf.grads((a: tf.Tensor, logitScale: tf.Tensor, bias: tf.Tensor) => losses.sigLip(a, y, { logitScale, bias, ...WHERE }));
+    const theirs = tf.grads((a: tf.Tensor, scale: tf.Tensor, bias: tf.Tensor) => sigLipInTf(a as tf.Tensor2D, y, scale, bias));
+    const at = [x, tf.scalar(3), tf.scalar(-1)];
+    ours(at).forEach((gradient, i) => {
+      expectClose(gradient, theirs(at)[i], 2e-6);
+    });
+    expect(() => losses.sigLip(x, y, { bias: tf.zeros([2]), ...WHERE })).toThrow(
+      /bias: expected a number or a scalar tensor, got shape \[2\]/,
+    );
+  });
+
+  it('let no gradient reach a detached target', () => {
+    const target = tf.variable(y);
+    const p = tf.variable(x);
+    const { grads } = tf.variableGrads(() => losses.negativeCosine(p, target.mul(2), WHERE), [p]);
+    expect(Object.keys(grads)).toEqual([p.name]);
+    expect(() => tf.variableGrads(() => losses.negativeCosine(x, target, WHERE), [target])).toThrow();
+    tf.dispose([target, p, grads]);
+  });
+});
+
 describe('bad input', () => {
   it.each([
     [() => losses.ntXent(toMatrix(x) as never), TypeError, /z: expected a tf\.Tensor of rank 2, got an object/],
@@ -222,6 +326,10 @@ describe('bad input', () => {
     [() => losses.uniformity(x, { t: 0 }), RangeError, /t: /],
     [() => losses.uniformity(tf.ones([1, 2])), RangeError, /x: /],
     [() => losses.cosineSimilarity(x, tf.ones([2, 3])), RangeError, /y: /],
+    [() => losses.sigLip(x, tf.zeros([8])), RangeError, /y: expected a tf\.Tensor of rank 2/],
+    [() => losses.negativeCosine(x, [1] as never), TypeError, /target: expected a tf\.Tensor of rank 2/],
+    [() => losses.barlowTwins(x, tf.zeros([8, 4])), RangeError, /b: expected the shape/],
+    [() => losses.vicReg(x, y, { lambda: 1 } as never), TypeError, /got 'lambda'/],
   ])('%#', (call, type, message) => {
     expect(call).toThrow(type);
     expect(call).toThrow(message);
