@@ -12,6 +12,7 @@
 #include <cstdlib>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "contrastive_kernels.h"
@@ -93,8 +94,44 @@ int main(int count, char** arguments) {
         pairs.query_labels = pairs.key_labels = nullptr;
         pairs.symmetric = 1;
         info_nce("infoNce symmetric", 1, nullptr);
+        for (const auto& variant : {std::pair<const char*, int>("out", CK_SUP_CON_OUT), {"pair", CK_SUP_CON_PAIR}})
+          row(std::string("supCon ") + variant.first + what, 0.5 * products * product,
+              [&] { ck_sup_con(&x.matrix, labels.data(), variant.second, &options, nullptr, nullptr, to(x), &result, nullptr); });
+        row("dcl" + what, 2 * products * product,
+            [&] { ck_dcl(&x.matrix, &y.matrix, 0, &options, nullptr, nullptr, to(x), to(y), &result, nullptr); });
+        const double one_pass = (gradients ? 3 : 1) * product;
+        row("sigLip" + what, one_pass, [&] { ck_sig_lip(&x.matrix, &y.matrix, -10, &options, nullptr, to(x), to(y), &result, nullptr); });
+        row("crossUniformity" + what, one_pass,
+            [&] { ck_cross_uniformity(&x.matrix, &y.matrix, 2, &options, to(x), to(y), &result, nullptr); });
       }
     }
+  }
+  {
+    const int64_t n = 8192, d = 2048;
+    const double product = static_cast<double>(d) * d * n;
+    Rows a(n, d, 1), b(n, d, 2);
+    row("barlowTwins f+b 8192x2048", 3 * product,
+        [&] { ck_barlow_twins(&a.matrix, &b.matrix, 0.005, &options, a.gradient.data(), b.gradient.data(), &result, nullptr); });
+    row("vicReg f+b 8192x2048", 3 * product,
+        [&] { ck_vic_reg(&a.matrix, &b.matrix, 25, 25, 1, &options, a.gradient.data(), b.gradient.data(), &result, nullptr); });
+  }
+  {
+    const int64_t n = 4096, others = 8192, d = 128, k = 10;
+    Rows x(n, d, 1), y(others, d, 2);
+    std::vector<int32_t> indices(n * k);
+    std::vector<float> similarities(n * k), matrix(n * others);
+    const double product = static_cast<double>(n) * others * d;
+    row("nearest 10 of 8192, 4096x128", product,
+        [&] { ck_nearest(&x.matrix, &y.matrix, k, 0, &options, indices.data(), similarities.data(), nullptr); });
+    row("matrix and sort instead", product, [&] {
+      ck_cosine_similarity(&x.matrix, &y.matrix, &options, matrix.data(), nullptr);
+      std::vector<int32_t> order(others);
+      for (int64_t i = 0; i < n; ++i) {
+        for (int64_t j = 0; j < others; ++j) order[j] = static_cast<int32_t>(j);
+        const float* s = matrix.data() + i * others;
+        std::partial_sort(order.begin(), order.begin() + k, order.end(), [&](int32_t a, int32_t b) { return s[a] > s[b]; });
+      }
+    });
   }
   return 0;
 }

@@ -59,11 +59,21 @@ struct ColumnPair {
   }
 };
 
-// Calls visit(block) for the blocks that can hold a pair of one class: labels are sorted.
+// Calls visit(block) for the blocks that can hold a pair of one class, with the groups that can: labels are sorted.
 template <class Visit>
 CK_INLINE void for_class_blocks(const ClassPass& pass, const BlockPair& pair, Visit&& visit) {
-  for_blocks(pair, pass.block, [&](const Block& block) {
-    if (pass.labels[block.row_last - 1] >= pass.labels[block.col_first]) visit(block);
+  for_blocks(pair, pass.block, [&](const Block& found) {
+    const int32_t first = pass.labels[found.col_first], last = pass.labels[found.col_last - 1];
+    Block block = found;
+    if (!block.triangle) {
+      int kept = 0;
+      for (int g = 0; g < block.count; ++g) {
+        const int64_t row = block.row_first + g * GROUP;
+        if (pass.labels[row] <= last && pass.labels[smaller(row + GROUP, block.row_last) - 1] >= first) block.groups[kept++] = g;
+      }
+      block.count = kept;
+    }
+    if (block.count > 0) visit(block);
   });
 }
 

@@ -62,10 +62,9 @@ class SupCon {
     }
     result.loss = totals_.loss;
     result.skipped_rows = rows_ - totals_.counted;
-    if (!stats) return;
-    if (totals_.positives > 0.0) result.positive_similarity = totals_.positive / totals_.positives;
-    if (totals_.negatives > 0.0) result.negative_similarity = totals_.negative / totals_.negatives;
-    if (totals_.counted > 0) result.accuracy = static_cast<double>(totals_.hits) / static_cast<double>(totals_.counted);
+    if (stats && totals_.positives > 0.0) result.positive_similarity = totals_.positive / totals_.positives;
+    if (stats && totals_.negatives > 0.0) result.negative_similarity = totals_.negative / totals_.negatives;
+    if (stats && totals_.counted > 0) result.accuracy = static_cast<double>(totals_.hits) / static_cast<double>(totals_.counted);
   }
 
  private:
@@ -211,7 +210,8 @@ class SupCon {
     pass.slopes = b_.slopes;
     pass.apply_left = b_.units.left;
     pass.gradient = b_.gradient;
-    pass.block = static_cast<int32_t>(b_.contrast.block);
+    // Pairs of small classes lie close to the diagonal: small blocks hold fewer others.
+    pass.block = rows_ / classes_ < BLOCK_LARGE ? BLOCK_SMALL : static_cast<int32_t>(b_.contrast.block);
     return pass;
   }
   template <class Kernel>
