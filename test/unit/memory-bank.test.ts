@@ -13,7 +13,11 @@ function drawn(rows: number, m: number, n: number, seed: number): Int32Array {
 }
 
 describe('the definition', () => {
-  test.each([true, false])('with probabilities, normalize %s', (normalize) => {
+  test.each([
+    [true, 0],
+    [false, 0],
+    [true, 0.2],
+  ])('with probabilities, normalize %s, epsilon %f', (normalize, epsilon) => {
     const [query, bank] = [matrix(normals(1, 15), 5, 3), matrix(normals(2, 60), 20, 3)];
     const indices = drawn(5, 7, 20, 3);
     const [temperature, Z] = [0.4, 9];
@@ -21,9 +25,9 @@ describe('the definition', () => {
     const noise = 7 / 20;
     const perRow = s.map((row, i) => {
       const p = Array.from(indices.subarray(i * 8, (i + 1) * 8), (j) => Math.exp(row[j] / temperature) / Z);
-      return -Math.log(p[0] / (p[0] + noise)) - p.slice(1).reduce((sum, q) => sum + Math.log(noise / (q + noise)), 0);
+      return -Math.log(p[0] / (p[0] + noise + epsilon)) - p.slice(1).reduce((sum, q) => sum + Math.log(noise / (q + noise + epsilon)), 0);
     });
-    const got = memoryBankNce(query, bank, indices, { temperature, normalizer: Z, normalize, reduction: 'none' });
+    const got = memoryBankNce(query, bank, indices, { temperature, normalizer: Z, epsilon, normalize, reduction: 'none' });
     expectEach('perRow', got.perRow as Float32Array, perRow, 1e-12, 0);
     expectNumber(
       'loss',
@@ -34,7 +38,13 @@ describe('the definition', () => {
     );
     expect(got.normalizer).toBeCloseTo(Z, 12);
     expect(got.backend).toBe('reference');
-    expectNumber('mean', memoryBankNce(query, bank, indices, { temperature, normalizer: Z, normalize }).loss, got.loss / 5, 1e-12, 0);
+    expectNumber(
+      'mean',
+      memoryBankNce(query, bank, indices, { temperature, normalizer: Z, epsilon, normalize }).loss,
+      got.loss / 5,
+      1e-12,
+      0,
+    );
   });
 
   test('finite differences, with the normaliser held', () => {
