@@ -8,7 +8,9 @@
 namespace ck {
 namespace {
 
-constexpr int64_t ITEMS_PER_STEP = 16;  // one cache line of a column
+// Batches are transposed in squares: a line of a column is 16 items, and columns lie a power of two apart as often as not, so that
+// each line must be read or written once and whole.
+constexpr int64_t SQUARE = 16;
 
 struct Range {
   Range(int64_t job, int64_t per_job, int64_t count) : first(job * per_job), last(std::min(count, first + per_job)) {}
@@ -27,56 +29,76 @@ View::View(Arena& arena, const ck_matrix& given, const Call& call, bool left, bo
       factor(arena.take<double>(given.cols)),
       largest(arena.take<double>(job_count(given.cols, COLUMNS_PER_JOB))) {}
 
+template <class Add>
+void Columns::sum_items(double* totals, Add&& add) {
+  const int64_t per_job = items_per_job(items()), jobs = job_count(items(), per_job);
+  call_.each(threads_, jobs, [&](int64_t job, int) {
+    const Range rows(job, per_job, items());
+    double* sums = partial_ + job * count();
+    std::fill_n(sums, count(), 0.0);
+    add(rows.first, rows.last, sums);
+  });
+  for (int64_t k = 0; k < count(); ++k) {
+    totals[k] = 0.0;
+    for (int64_t job = 0; job < jobs; ++job) totals[k] += partial_[job * count() + k];
+  }
+}
+
 void Columns::measure() {
   int32_t argument = 0;
   for (const View* view : {&a_, &b_}) {
-    const ck_matrix& x = view->batch;
+    const float* x = view->batch.data;
+    const int64_t cols = count();
     std::atomic<bool> finite{true};
-    call_.each(threads_, job_count(x.rows, PACK_ROWS), [&](int64_t job, int) {
-      const Range rows(job, PACK_ROWS, x.rows);
-      for (int64_t i = rows.first * x.cols; i < rows.last * x.cols; ++i)
-        if (!std::isfinite(x.data[i])) return finite.store(false, std::memory_order_relaxed);
-    });
-    for (int64_t n = 0; n < x.rows && !finite; ++n)
-      for (int64_t k = 0; k < x.cols; ++k)
-        if (!std::isfinite(x.data[n * x.cols + k])) fail_non_finite(x.data, x.cols, n, argument);
-    ++argument;
-    call_.each(threads_, job_count(x.cols, COLUMNS_PER_JOB), [&](int64_t job, int) {
-      const Range columns(job, COLUMNS_PER_JOB, x.cols);
-      double* mean = view->mean;
-      double* variance = view->variance;
-      for (int64_t k = columns.first; k < columns.last; ++k) mean[k] = variance[k] = 0.0;
-      for (int64_t n = 1; n < x.rows; ++n)
-        for (int64_t k = columns.first; k < columns.last; ++k) mean[k] += static_cast<double>(x.data[n * x.cols + k]) - x.data[k];
-      for (int64_t k = columns.first; k < columns.last; ++k) mean[k] /= static_cast<double>(x.rows);
-      for (int64_t n = 0; n < x.rows; ++n)
-        for (int64_t k = columns.first; k < columns.last; ++k) {
-          const double centred = (static_cast<double>(x.data[n * x.cols + k]) - x.data[k]) - mean[k];
-          variance[k] += centred * centred;
+    sum_items(view->mean, [&](int64_t first, int64_t last, double* sums) {
+      int bad = 0;
+      for (int64_t n = first; n < last; ++n)
+        for (int64_t k = 0; k < cols; ++k) {
+          const float value = x[n * cols + k];
+          bad |= !(std::fabs(value) <= 3.4028234663852886e38f);
+          sums[k] += static_cast<double>(value) - x[k];
         }
-      for (int64_t k = columns.first; k < columns.last; ++k) variance[k] /= static_cast<double>(x.rows);
+      if (bad) finite.store(false, std::memory_order_relaxed);
     });
+    for (int64_t n = 0; n < items() && !finite; ++n)
+      for (int64_t k = 0; k < cols; ++k)
+        if (!std::isfinite(x[n * cols + k])) fail_non_finite(x, cols, n, argument);
+    ++argument;
+    for (int64_t k = 0; k < cols; ++k) view->mean[k] /= static_cast<double>(items());
+    sum_items(view->variance, [&](int64_t first, int64_t last, double* sums) {
+      for (int64_t n = first; n < last; ++n)
+        for (int64_t k = 0; k < cols; ++k) {
+          const double centred = (static_cast<double>(x[n * cols + k]) - x[k]) - view->mean[k];
+          sums[k] += centred * centred;
+        }
+    });
+    for (int64_t k = 0; k < cols; ++k) view->variance[k] /= static_cast<double>(items());
   }
 }
 
 void Columns::fill(double* apart) {
-  call_.each(threads_, job_count(count(), COLUMNS_PER_JOB), [&](int64_t job, int) {
-    const Range columns(job, COLUMNS_PER_JOB, count());
-    const auto value = [&](const View& view, int64_t n, int64_t k) {
-      const float* x = view.batch.data;
-      return ((static_cast<double>(x[n * count() + k]) - x[k]) - view.mean[k]) * view.factor[k];
-    };
-    for (int64_t k = columns.first; k < columns.last; ++k) apart[k] = 0.0;
-    for (int64_t first = 0; first < items(); first += ITEMS_PER_STEP)
-      for (int64_t k = columns.first; k < columns.last; ++k) {
-        double sum = 0.0;
-        for (int64_t n = first; n < std::min(items(), first + ITEMS_PER_STEP); ++n) {
-          const double a = value(a_, n, k), b = value(b_, n, k);
-          a_.values[k * items() + n] = static_cast<float>(a);
-          b_.values[k * items() + n] = static_cast<float>(b);
-          sum += (a - b) * (a - b);
-        }
-        apart[k] += sum;
+  const int64_t cols = count();
+  const auto value = [cols](const View& view, int64_t n, int64_t k) {
+    const float* x = view.batch.data;
+    return ((static_cast<double>(x[n * cols + k]) - x[k]) - view.mean[k]) * view.factor[k];
+  };
+  sum_items(apart, [&](int64_t first, int64_t last, double* sums) {
+    float of_a[SQUARE][SQUARE], of_b[SQUARE][SQUARE];
+    for (int64_t row = first; row < last; row += SQUARE)
+      for (int64_t col = 0; col < cols; col += SQUARE) {
+        const int64_t height = std::min(SQUARE, last - row), width = std::min(SQUARE, cols - col);
+        for (int64_t n = 0; n < height; ++n)
+          for (int64_t k = 0; k < width; ++k) {
+            const double a = value(a_, row + n, col + k), b = value(b_, row + n, col + k);
+            of_a[n][k] = static_cast<float>(a);
+            of_b[n][k] = static_cast<float>(b);
+            sums[col + k] += (a - b) * (a - b);
+          }
+        for (int64_t k = 0; k < width; ++k)
+          for (int64_t n = 0; n < height; ++n) {
+            a_.values[(col + k) * items() + row + n] = of_a[n][k];
+            b_.values[(col + k) * items() + row + n] = of_b[n][k];
+          }
       }
   });
 }
@@ -128,16 +150,21 @@ void Columns::check(const View& own, const View& other, double weight, double pu
 }
 
 void Columns::write(const View& own, const View& other, double weight, double pull, float* gradient) const {
-  parallel_for(threads_, job_count(items(), ITEMS_PER_STEP), [&](int64_t job, int) {
-    const Range rows(job, ITEMS_PER_STEP, items());
-    for (int64_t first = 0; first < count(); first += COLUMNS_PER_JOB)
-      for (int64_t n = rows.first; n < rows.last; ++n)
-        for (int64_t k = first; k < std::min(count(), first + COLUMNS_PER_JOB); ++k) {
-          const int64_t i = n * count() + k;
-          double value = own.values[k * items() + n];
-          if (pull != 0.0) value += pull * (static_cast<double>(own.batch.data[i]) - other.batch.data[i]);
-          gradient[i] = static_cast<float>(weight * value);
+  const int64_t cols = count();
+  parallel_for(threads_, job_count(items(), SQUARE), [&](int64_t job, int) {
+    const Range rows(job, SQUARE, items());
+    float square[SQUARE][SQUARE];
+    for (int64_t col = 0; col < cols; col += SQUARE) {
+      const int64_t height = rows.last - rows.first, width = std::min(SQUARE, cols - col);
+      for (int64_t k = 0; k < width; ++k)
+        for (int64_t n = 0; n < height; ++n) square[n][k] = own.values[(col + k) * items() + rows.first + n];
+      for (int64_t n = 0; n < height; ++n)
+        for (int64_t k = 0; k < width; ++k) {
+          const int64_t i = (rows.first + n) * cols + col + k;
+          const double apart = pull == 0.0 ? 0.0 : pull * (static_cast<double>(own.batch.data[i]) - other.batch.data[i]);
+          gradient[i] = static_cast<float>(weight * (square[n][k] + apart));
         }
+    }
   });
 }
 

@@ -27,7 +27,10 @@ struct View {
 
 class Columns {
  public:
-  Columns(Call& call, int threads, View& a, View& b) : call_(call), threads_(threads), a_(a), b_(b) {}
+  // partial: [partial_sums(batch)]
+  Columns(Call& call, int threads, View& a, View& b, double* partial) : call_(call), threads_(threads), a_(a), b_(b), partial_(partial) {}
+
+  static int64_t partial_sums(const ck_matrix& batch) { return job_count(batch.rows, items_per_job(batch.rows)) * batch.cols; }
 
   int64_t items() const { return a_.batch.rows; }
   int64_t count() const { return a_.batch.cols; }
@@ -65,6 +68,11 @@ class Columns {
   void write(const View& own, const View& other, double weight, double pull, float* gradient) const;
 
  private:
+  // At most 64 jobs, whose sums are added in order.
+  static int64_t items_per_job(int64_t items) { return job_count(job_count(items, 64), 16) * 16; }
+  // totals[k] = sum over items; add(first, last, sums) adds those of some items to sums [columns].
+  template <class Add>
+  void sum_items(double* totals, Add&& add);
   static int64_t smaller_of(int64_t a, int64_t b) { return a < b ? a : b; }
   static void keep(View& view, int64_t k, const double* row, double& largest);
 
@@ -72,6 +80,7 @@ class Columns {
   int threads_;
   View& a_;
   View& b_;
+  double* partial_;
 };
 
 }  // namespace ck

@@ -14,7 +14,7 @@ struct Nearest {
 
   CK_INLINE void begin(int64_t c) { col = first_col + c; }
   CK_INLINE void row(int, int64_t i, Floats y0, Floats y1) {
-    if (!(max_lanes(maximum(y0, y1)) > pass->thresholds[i - first_row])) return;
+    if (!any_above(maximum(y0, y1), broadcast(pass->thresholds[i - first_row]))) return;
     alignas(64) float values[NR];
     store(values, y0);
     store(values + LANES, y1);

@@ -35,6 +35,7 @@ CK_INLINE float max_lanes(Floats x) {
   s = _mm_max_ps(s, _mm_movehl_ps(s, s));
   return _mm_cvtss_f32(_mm_max_ss(s, _mm_shuffle_ps(s, s, 1)));
 }
+CK_INLINE bool any_above(Floats a, Floats b) { return _mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GT_OQ)) != 0; }
 CK_INLINE Floats round_nearest(Floats x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 CK_INLINE Floats clamp_exponent(Floats y) { return _mm256_max_ps(y, _mm256_set1_ps(-127.0f)); }
 // p * 2^n for integral n of at least -127, which stands for 0.

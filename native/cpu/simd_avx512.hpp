@@ -35,6 +35,7 @@ CK_INLINE Floats fma(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b
 CK_INLINE Floats maximum(Floats a, Floats b) { return _mm512_max_ps(a, b); }
 CK_INLINE float sum_lanes(Floats x) { return _mm512_reduce_add_ps(x); }
 CK_INLINE float max_lanes(Floats x) { return _mm512_reduce_max_ps(x); }
+CK_INLINE bool any_above(Floats a, Floats b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ) != 0; }
 CK_INLINE Floats round_nearest(Floats x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 CK_INLINE Floats clamp_exponent(Floats y) { return y; }
 // p * 2^n for integral n; denormal results are kept, far below them 0.

@@ -55,6 +55,7 @@ CK_INLINE float max_lanes(Floats x) {
   const float b = x[1] > x[3] ? x[1] : x[3];
   return a > b ? a : b;
 }
+CK_INLINE bool any_above(Floats a, Floats b) { return (a[0] > b[0]) | (a[1] > b[1]) | (a[2] > b[2]) | (a[3] > b[3]); }
 // Round to nearest for |x| < 2^22, which is all that exp2 needs: adding 1.5 * 2^23 leaves no fraction bits.
 CK_INLINE Floats round_nearest(Floats x) { return sub(add(x, broadcast(12582912.0f)), broadcast(12582912.0f)); }
 CK_INLINE Floats clamp_exponent(Floats y) { return maximum(y, broadcast(-127.0f)); }

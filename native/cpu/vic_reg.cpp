@@ -32,6 +32,7 @@ struct Buffers {
         squares(arena.take<double>(a.packed.layout.padded_rows)),
         apart(arena.take<double>(a_batch.cols)),
         partial(arena.take<double>(job_count(a_batch.rows, PACK_ROWS))),
+        column_sums(arena.take<double>(Columns::partial_sums(a_batch))),
         rows(gradients ? arena.take<double>(2 * a_batch.rows * threads) : nullptr) {}
 
   View a, b;
@@ -42,7 +43,8 @@ struct Buffers {
   double* squares;  // of each column, above the diagonal
   double* apart;
   double* partial;
-  double* rows;  // [threads][2][items]
+  double* column_sums;  // of columns.hpp
+  double* rows;         // [threads][2][items]
 };
 
 class VicReg {
@@ -50,7 +52,7 @@ class VicReg {
   VicReg(Call& call, Buffers& buffers, double invariance, double variance, double covariance, int threads)
       : call_(call),
         b_(buffers),
-        columns_(call, threads, buffers.a, buffers.b),
+        columns_(call, threads, buffers.a, buffers.b, buffers.column_sums),
         invariance_(invariance),
         variance_(variance),
         covariance_(covariance),
