@@ -8,6 +8,28 @@
  */
 export type { TfjsOptions, TfjsReductionOptions } from './tfjs/call.js';
 export {
+  clip,
+  cmc,
+  dcl,
+  dpr,
+  gist,
+  infoNce,
+  mocoV3,
+  multipleNegativesRanking,
+  simCse,
+  supCon,
+  type TfjsClipOptions,
+  type TfjsCmcOptions,
+  type TfjsDclOptions,
+  type TfjsDprOptions,
+  type TfjsGistOptions,
+  type TfjsInfoNceOptions,
+  type TfjsMocoV3Options,
+  type TfjsRankingOptions,
+  type TfjsSimCseOptions,
+  type TfjsSupConOptions,
+} from './tfjs/contrast.js';
+export {
   barlowTwins,
   negativeCosine,
   sigLip,
