@@ -83,7 +83,7 @@ export {
   multipleNegativesRankingAsync,
   type RankingDirection,
 } from './losses/multiple-negatives-ranking.js';
-export { mutualInformationBound } from './losses/mutual-information-bound.js';
+export { boundCandidates, type CandidateCounts, mutualInformationBound } from './losses/mutual-information-bound.js';
 export {
   type NegativeCosineGradients,
   type NegativeCosineOptions,
