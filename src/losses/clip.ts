@@ -1,8 +1,8 @@
 /** The loss of CLIP: symmetric InfoNCE over the images and texts of a batch, with a logit scale instead of a temperature. */
 import type { Stats } from '../backends/backend.js';
 import type { BackendName } from '../errors.js';
-import type { MatrixLike } from '../matrix.js';
-import { checkSameShape, readMatrix, readOptions, readScale } from '../validate.js';
+import { checkSameShape, readOptions, readScale } from '../validate.js';
+import { type AnyOptions, type DeviceOptions, type DeviceResult, type LossInput, readInput } from './device-call.js';
 import { planInfoNce } from './info-nce.js';
 import { LOSS_OPTIONS, type LossOptions, type Plan } from './plan.js';
 
@@ -61,9 +61,10 @@ const NAMES = { query: 'image', key: 'text', negatives: 'negatives' };
  *   Nothing is written then.
  * @see Radford et al.: Learning Transferable Visual Models From Natural Language Supervision, ICML 2021.
  */
-export function clip(image: MatrixLike, text: MatrixLike, options: ClipOptions & { readonly gradients: true }): WithGradients;
-export function clip(image: MatrixLike, text: MatrixLike, options?: ClipOptions): ClipResult;
-export function clip(image: MatrixLike, text: MatrixLike, options?: ClipOptions): ClipResult {
+export function clip(image: LossInput, text: LossInput, options: ClipOptions & { readonly gradients: true }): WithGradients;
+export function clip(image: LossInput, text: LossInput, options: DeviceOptions<ClipOptions>): DeviceResult<WithGradients>;
+export function clip(image: LossInput, text: LossInput, options?: ClipOptions): ClipResult;
+export function clip(image: LossInput, text: LossInput, options?: AnyOptions<ClipOptions>): object {
   return plan(image, text, options, false).run();
 }
 
@@ -71,9 +72,10 @@ export function clip(image: MatrixLike, text: MatrixLike, options?: ClipOptions)
  * `clip` off the event loop. Inputs are copied before this returns; outputs are written when the promise resolves.
  * Every error, those of the arguments too, is a rejection.
  */
-export function clipAsync(image: MatrixLike, text: MatrixLike, options: ClipOptions & { readonly gradients: true }): Promise<WithGradients>;
-export function clipAsync(image: MatrixLike, text: MatrixLike, options?: ClipOptions): Promise<ClipResult>;
-export async function clipAsync(image: MatrixLike, text: MatrixLike, options?: ClipOptions): Promise<ClipResult> {
+export function clipAsync(image: LossInput, text: LossInput, options: ClipOptions & { readonly gradients: true }): Promise<WithGradients>;
+export function clipAsync(image: LossInput, text: LossInput, options: DeviceOptions<ClipOptions>): Promise<DeviceResult<WithGradients>>;
+export function clipAsync(image: LossInput, text: LossInput, options?: ClipOptions): Promise<ClipResult>;
+export async function clipAsync(image: LossInput, text: LossInput, options?: AnyOptions<ClipOptions>): Promise<object> {
   return plan(image, text, options, true).runAsync();
 }
 
@@ -88,9 +90,14 @@ export function clampLogitScale(logitScale: number): number {
   return Math.min(100, Math.max(1, readScale('logitScale', logitScale, 1)));
 }
 
-function plan(imageGiven: MatrixLike, textGiven: MatrixLike, optionsGiven: ClipOptions | undefined, isAsync: boolean): Plan<ClipResult> {
-  const image = readMatrix('image', imageGiven, isAsync);
-  const text = readMatrix('text', textGiven, isAsync);
+function plan(
+  imageGiven: LossInput,
+  textGiven: LossInput,
+  optionsGiven: AnyOptions<ClipOptions> | undefined,
+  isAsync: boolean,
+): Plan<ClipResult> {
+  const image = readInput('image', imageGiven, isAsync);
+  const text = readInput('text', textGiven, isAsync);
   checkSameShape('text', text, 'image', image);
   const options = readOptions(optionsGiven, KNOWN);
   const scale = { temperature: 1 / readScale('logitScale', options.logitScale, 1 / 0.07), name: 'logitScale' } as const;

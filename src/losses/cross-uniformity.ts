@@ -1,8 +1,8 @@
 /** Uniformity across two sets: checks the arguments, describes the call, shapes the result. The computation is the backends'. */
 import type { Stats } from '../backends/backend.js';
 import type { BackendName } from '../errors.js';
-import type { MatrixLike } from '../matrix.js';
-import { checkSameCols, readBoolean, readMatrix, readOptions, readScale } from '../validate.js';
+import { checkSameCols, readBoolean, readOptions, readScale } from '../validate.js';
+import { type AnyOptions, type DeviceOptions, type DeviceResult, type LossInput, readGradients, readInput } from './device-call.js';
 import { LOSS_OPTIONS, type LossOptions, makePlan, type Plan, readCallOptions, readOutputs, readReduction } from './plan.js';
 
 export interface CrossUniformityOptions extends LossOptions {
@@ -43,13 +43,10 @@ const KNOWN = new Set<string>([...LOSS_OPTIONS, 't']);
  *   Nothing is written then.
  * @see Wang, Isola, ICML 2020, whose uniformity this takes across two sets.
  */
-export function crossUniformity(
-  x: MatrixLike,
-  y: MatrixLike,
-  options: CrossUniformityOptions & { readonly gradients: true },
-): WithGradients;
-export function crossUniformity(x: MatrixLike, y: MatrixLike, options?: CrossUniformityOptions): CrossUniformityResult;
-export function crossUniformity(x: MatrixLike, y: MatrixLike, options?: CrossUniformityOptions): CrossUniformityResult {
+export function crossUniformity(x: LossInput, y: LossInput, options: CrossUniformityOptions & { readonly gradients: true }): WithGradients;
+export function crossUniformity(x: LossInput, y: LossInput, options: DeviceOptions<CrossUniformityOptions>): DeviceResult<WithGradients>;
+export function crossUniformity(x: LossInput, y: LossInput, options?: CrossUniformityOptions): CrossUniformityResult;
+export function crossUniformity(x: LossInput, y: LossInput, options?: AnyOptions<CrossUniformityOptions>): object {
   return plan(x, y, options, false).run();
 }
 
@@ -58,23 +55,28 @@ export function crossUniformity(x: MatrixLike, y: MatrixLike, options?: CrossUni
  * Every error, those of the arguments too, is a rejection.
  */
 export function crossUniformityAsync(
-  x: MatrixLike,
-  y: MatrixLike,
+  x: LossInput,
+  y: LossInput,
   options: CrossUniformityOptions & { readonly gradients: true },
 ): Promise<WithGradients>;
-export function crossUniformityAsync(x: MatrixLike, y: MatrixLike, options?: CrossUniformityOptions): Promise<CrossUniformityResult>;
-export async function crossUniformityAsync(x: MatrixLike, y: MatrixLike, options?: CrossUniformityOptions): Promise<CrossUniformityResult> {
+export function crossUniformityAsync(
+  x: LossInput,
+  y: LossInput,
+  options: DeviceOptions<CrossUniformityOptions>,
+): Promise<DeviceResult<WithGradients>>;
+export function crossUniformityAsync(x: LossInput, y: LossInput, options?: CrossUniformityOptions): Promise<CrossUniformityResult>;
+export async function crossUniformityAsync(x: LossInput, y: LossInput, options?: AnyOptions<CrossUniformityOptions>): Promise<object> {
   return plan(x, y, options, true).runAsync();
 }
 
 function plan(
-  xGiven: MatrixLike,
-  yGiven: MatrixLike,
-  optionsGiven: CrossUniformityOptions | undefined,
+  xGiven: LossInput,
+  yGiven: LossInput,
+  optionsGiven: AnyOptions<CrossUniformityOptions> | undefined,
   isAsync: boolean,
 ): Plan<CrossUniformityResult> {
-  const x = readMatrix('x', xGiven, isAsync);
-  const y = readMatrix('y', yGiven, isAsync);
+  const x = readInput('x', xGiven, isAsync);
+  const y = readInput('y', yGiven, isAsync);
   checkSameCols('y', y, 'x', x);
   const options = readOptions(optionsGiven, KNOWN);
   const t = readScale('t', options.t, 2);
@@ -82,10 +84,10 @@ function plan(
   const reduction = readReduction(options.reduction);
   if (reduction !== 'mean')
     throw new RangeError(`reduction: expected 'mean' for crossUniformity, which has no loss per row, got '${reduction}'`);
-  const gradients = readBoolean('gradients', options.gradients, false);
+  const gradients = readGradients(options.gradients);
   const stats = readBoolean('stats', options.stats, true);
   const lengths = { x: gradients ? x.data.length : 0, y: gradients ? y.data.length : 0 };
-  const outputs = readOutputs(options.out, lengths, { x: x.data, y: y.data }, isAsync);
+  const outputs = readOutputs(options.out, lengths, { x: x.data, y: y.data }, isAsync, gradients);
   const call = { inputs: { x, y }, parameters: { t }, outputs, options: readCallOptions(options, stats, 1) };
   return makePlan('crossUniformity', call, options, x.rows * y.rows * x.cols, (result, backend) => ({
     loss: result.loss,

@@ -1,10 +1,10 @@
 /** The decoupled contrastive loss: checks the arguments, describes the call, shapes the result. The computation is the backends'. */
 import type { Stats } from '../backends/backend.js';
 import type { BackendName } from '../errors.js';
-import type { MatrixLike } from '../matrix.js';
-import { checkSameShape, readBoolean, readMatrix, readOptions, readScale } from '../validate.js';
+import { checkSameShape, readBoolean, readOptions, readScale } from '../validate.js';
+import { type AnyOptions, type DeviceOptions, type DeviceResult, type LossInput, readGradients, readInput } from './device-call.js';
 import { LOSS_OPTIONS, type LossOptions, makePlan, type Plan, readCallOptions, readOutputs, readReduction } from './plan.js';
-import { withNamesOf } from './renamed.js';
+import { withNames, withNamesOf } from './renamed.js';
 
 export interface DclOptions extends LossOptions {
   /** Given: DCLW, the positives weighted by 2 - N softmax_i(<u1_i, u2_i> / weightSigma); lightly's is 0.5. Default: weights 1. */
@@ -60,9 +60,10 @@ const NAMES = { x: 'z1', y: 'z2' };
  *   Nothing is written then.
  * @see Yeh et al.: Decoupled Contrastive Learning, ECCV 2022.
  */
-export function dcl(z1: MatrixLike, z2: MatrixLike, options: DclOptions & { readonly gradients: true }): WithGradients;
-export function dcl(z1: MatrixLike, z2: MatrixLike, options?: DclOptions): DclResult;
-export function dcl(z1: MatrixLike, z2: MatrixLike, options?: DclOptions): DclResult {
+export function dcl(z1: LossInput, z2: LossInput, options: DclOptions & { readonly gradients: true }): WithGradients;
+export function dcl(z1: LossInput, z2: LossInput, options: DeviceOptions<DclOptions>): DeviceResult<WithGradients>;
+export function dcl(z1: LossInput, z2: LossInput, options?: DclOptions): DclResult;
+export function dcl(z1: LossInput, z2: LossInput, options?: AnyOptions<DclOptions>): object {
   return plan(z1, z2, options, false).run();
 }
 
@@ -70,41 +71,44 @@ export function dcl(z1: MatrixLike, z2: MatrixLike, options?: DclOptions): DclRe
  * `dcl` off the event loop. Inputs are copied before this returns; outputs are written when the promise resolves.
  * Every error, those of the arguments too, is a rejection.
  */
-export function dclAsync(z1: MatrixLike, z2: MatrixLike, options: DclOptions & { readonly gradients: true }): Promise<WithGradients>;
-export function dclAsync(z1: MatrixLike, z2: MatrixLike, options?: DclOptions): Promise<DclResult>;
-export async function dclAsync(z1: MatrixLike, z2: MatrixLike, options?: DclOptions): Promise<DclResult> {
+export function dclAsync(z1: LossInput, z2: LossInput, options: DclOptions & { readonly gradients: true }): Promise<WithGradients>;
+export function dclAsync(z1: LossInput, z2: LossInput, options: DeviceOptions<DclOptions>): Promise<DeviceResult<WithGradients>>;
+export function dclAsync(z1: LossInput, z2: LossInput, options?: DclOptions): Promise<DclResult>;
+export async function dclAsync(z1: LossInput, z2: LossInput, options?: AnyOptions<DclOptions>): Promise<object> {
   return plan(z1, z2, options, true).runAsync();
 }
 
-function plan(z1Given: MatrixLike, z2Given: MatrixLike, optionsGiven: DclOptions | undefined, isAsync: boolean): Plan<DclResult> {
-  const x = readMatrix('z1', z1Given, isAsync);
-  const y = readMatrix('z2', z2Given, isAsync);
+function plan(z1Given: LossInput, z2Given: LossInput, optionsGiven: AnyOptions<DclOptions> | undefined, isAsync: boolean): Plan<DclResult> {
+  const x = readInput('z1', z1Given, isAsync);
+  const y = readInput('z2', z2Given, isAsync);
   checkSameShape('z2', y, 'z1', x);
   const options = readOptions(optionsGiven, KNOWN);
   const temperature = readScale('temperature', options.temperature, 0.5);
   const weightSigma = readScale('weightSigma', options.weightSigma, 0);
   const reduction = readReduction(options.reduction);
-  const gradients = readBoolean('gradients', options.gradients, false);
+  const gradients = readGradients(options.gradients);
   const stats = readBoolean('stats', options.stats, true);
   const rows = 2 * x.rows;
   const weight = reduction === 'mean' && x.rows > 1 ? 1 / rows : 1;
   const length = gradients ? x.data.length : 0;
   const perRow = reduction === 'none' ? rows : 0;
   const wanted = { z1: length, z2: length, perRow, rowLogSumExp: perRow };
-  const outputs = readOutputs(options.out, wanted, { z1: x.data, z2: y.data }, isAsync);
+  const outputs = readOutputs(options.out, wanted, { z1: x.data, z2: y.data }, isAsync, gradients);
   const call = {
     inputs: { x, y },
     parameters: { temperature, weightSigma },
     outputs: { x: outputs.z1, y: outputs.z2, perRow: outputs.perRow, rowLogSumExp: outputs.rowLogSumExp },
     options: readCallOptions(options, stats, weight),
   };
-  const shaped = makePlan('dcl', call, options, rows * rows * x.cols, (result, backend) => ({
-    loss: result.loss * weight,
-    ...(outputs.perRow && { perRow: outputs.perRow }),
-    ...(outputs.rowLogSumExp && { rowLogSumExp: outputs.rowLogSumExp }),
-    ...(outputs.z1 && outputs.z2 && { gradients: { z1: outputs.z1, z2: outputs.z2, temperature: result.temperatureGradient } }),
-    ...(stats && { stats: result.stats }),
-    backend,
-  }));
+  const shaped = withNames(NAMES, () =>
+    makePlan('dcl', call, options, rows * rows * x.cols, (result, backend) => ({
+      loss: result.loss * weight,
+      ...(outputs.perRow && { perRow: outputs.perRow }),
+      ...(outputs.rowLogSumExp && { rowLogSumExp: outputs.rowLogSumExp }),
+      ...(outputs.z1 && outputs.z2 && { gradients: { z1: outputs.z1, z2: outputs.z2, temperature: result.temperatureGradient } }),
+      ...(stats && { stats: result.stats }),
+      backend,
+    })),
+  );
   return withNamesOf(shaped, NAMES);
 }

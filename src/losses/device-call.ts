@@ -45,7 +45,15 @@ export function readGradients(value: unknown): GradientsOption {
 }
 
 /** In the place of a gradient that is to stay on the device; nothing is allocated until the call runs. */
-export const STAYS_ON_DEVICE = asArray({ length: 0 });
+class Reserved {
+  readonly length = 0;
+  matrix: DeviceMatrix | undefined;
+}
+
+/** For an output of that kind. */
+export function reserveOnDevice(): Float32Array {
+  return asArray(new Reserved());
+}
 
 type Named<T> = Readonly<Record<string, T>>;
 type Loose = { readonly inputs: Named<Rows | null>; readonly outputs: Record<string, Float32Array | Int32Array | null> };
@@ -54,19 +62,19 @@ type Loose = { readonly inputs: Named<Rows | null>; readonly outputs: Record<str
 function reason({ inputs, outputs }: Loose): string | undefined {
   const input = Object.keys(inputs).find((name) => isDeviceMatrix(inputs[name]?.data));
   if (input) return `${input}: expected a matrix in host memory`;
-  return Object.values(outputs).includes(STAYS_ON_DEVICE) ? `gradients: expected a boolean` : undefined;
+  return Object.values(outputs).some(isReserved) ? `gradients: expected a boolean` : undefined;
 }
 
 /**
  * The backend to ask for, and the call as backends take it: as given, unless something is on the device. `open` allocates the gradients
- * that stay there, in the call's own `outputs`, and is called once, right before the run; a failed run gives them back by `abandon`.
+ * that stay there and is called once, right before the run; `finish` puts them into the result, a failed run gives them back by `abandon`.
  *
  * @throws TypeError if another backend than 'cuda' is named.
  */
 export function onDevice<K extends KernelName>(call: KernelCall<K>, backend: BackendChoice): DeviceCall<K> {
   const loose = call as unknown as Loose;
   const why = reason(loose);
-  if (why === undefined) return { backend, open: () => call, abandon() {} };
+  if (why === undefined) return { backend, open: () => call, finish: (result) => result, abandon() {} };
   const choice = resolveChoice(backend);
   if (choice !== 'auto' && choice !== 'cuda') {
     const got = why.startsWith('gradients') ? `'device'` : 'a DeviceMatrix, which backend cuda alone takes: read() it';
@@ -77,16 +85,21 @@ export function onDevice<K extends KernelName>(call: KernelCall<K>, backend: Bac
     backend: 'cuda',
     open() {
       const inputs = Object.entries(loose.inputs).map(([name, rows]) => [name, rows && { ...rows, data: native(name, rows.data) }]);
-      const outputs = Object.keys(loose.outputs).map((name) => {
-        if (loose.outputs[name] === STAYS_ON_DEVICE) {
-          // A gradient is called as the input it belongs to.
-          const { rows, cols } = loose.inputs[name] as Rows;
-          made.push(internals.allocate(rows, cols));
-          loose.outputs[name] = asArray(made[made.length - 1]);
-        }
-        return [name, native(name, loose.outputs[name])];
+      const outputs = Object.entries(loose.outputs).map(([name, output]) => {
+        if (!isReserved(output)) return [name, output];
+        // A gradient is called as the input it belongs to.
+        const { rows, cols } = loose.inputs[name] as Rows;
+        output.matrix = internals.allocate(rows, cols);
+        made.push(output.matrix);
+        return [name, internals.array(name, output.matrix)];
       });
       return { ...call, inputs: Object.fromEntries(inputs), outputs: Object.fromEntries(outputs) };
+    },
+    finish(result) {
+      const { gradients } = result as { readonly gradients?: object };
+      if (!gradients) return result;
+      const delivered = Object.entries(gradients).map(([name, value]) => [name, isReserved(value) ? value.matrix : value]);
+      return { ...result, gradients: Object.fromEntries(delivered) };
     },
     abandon() {
       for (const matrix of made) matrix.dispose();
@@ -97,7 +110,12 @@ export function onDevice<K extends KernelName>(call: KernelCall<K>, backend: Bac
 export interface DeviceCall<K extends KernelName> {
   readonly backend: BackendChoice;
   open(): KernelCall<K>;
+  finish<R>(result: R): R;
   abandon(): void;
+}
+
+function isReserved(output: unknown): output is Reserved {
+  return output instanceof Reserved;
 }
 
 function isDeviceMatrix(data: unknown): data is DeviceMatrix {

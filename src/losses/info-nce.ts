@@ -1,21 +1,20 @@
 /** InfoNCE: checks the arguments, describes the call, shapes the result. The computation is the backends'. */
 import type { NegativeMode, Stats } from '../backends/backend.js';
 import type { BackendName } from '../errors.js';
-import type { MatrixLike, Rows } from '../matrix.js';
+import type { Rows } from '../matrix.js';
+import { checkSameCols, readBoolean, readChoice, readIntegers, readLabels, readMask, readNumber, readOptions } from '../validate.js';
 import {
-  checkSameCols,
-  readBoolean,
-  readChoice,
-  readIntegers,
-  readLabels,
-  readMask,
-  readMatrix,
-  readNumber,
-  readOptions,
-} from '../validate.js';
+  type AnyOptions,
+  type DeviceOptions,
+  type DeviceResult,
+  type GradientsOption,
+  type LossInput,
+  readGradients,
+  readInput,
+} from './device-call.js';
 import { countedRows } from './info-nce-rows.js';
 import { LOSS_OPTIONS, type LossOptions, makePlan, type Plan, readCallOptions, readOutputs, readReduction } from './plan.js';
-import { withNamesOf } from './renamed.js';
+import { withNames, withNamesOf } from './renamed.js';
 import { readTemperatureOrScale, type Scale, scaleGradient } from './scale.js';
 
 export interface InfoNceOptions extends LossOptions {
@@ -24,7 +23,7 @@ export interface InfoNceOptions extends LossOptions {
   /** [query.rows]: the row of `key` that is each query's positive. Default: row i. */
   readonly positives?: Int32Array | readonly number[] | undefined;
   /** Negatives beside the other rows of `key`: [any, cols], see `negativeMode`. */
-  readonly negatives?: MatrixLike | undefined;
+  readonly negatives?: LossInput | undefined;
   /**
    * 'shared' (default): every query sees every row. 'paired': rows i * m to i * m + m - 1 are query i's. 'indexed': query i sees the
    * rows that `negativeIndices` names; it is the default when they are given.
@@ -120,9 +119,10 @@ const SIMILARITIES = ['cosine', 'dot'] as const;
  * @see van den Oord, Li, Vinyals: Representation Learning with Contrastive Predictive Coding, 2018.
  * @see Wang, Isola, ICML 2020: with M uniformly drawn negatives, loss - log M settles as M grows.
  */
-export function infoNce(query: MatrixLike, key: MatrixLike, options: InfoNceOptions & { readonly gradients: true }): WithGradients;
-export function infoNce(query: MatrixLike, key: MatrixLike, options?: InfoNceOptions): InfoNceResult;
-export function infoNce(query: MatrixLike, key: MatrixLike, options?: InfoNceOptions): InfoNceResult {
+export function infoNce(query: LossInput, key: LossInput, options: InfoNceOptions & { readonly gradients: true }): WithGradients;
+export function infoNce(query: LossInput, key: LossInput, options: DeviceOptions<InfoNceOptions>): DeviceResult<WithGradients>;
+export function infoNce(query: LossInput, key: LossInput, options?: InfoNceOptions): InfoNceResult;
+export function infoNce(query: LossInput, key: LossInput, options?: AnyOptions<InfoNceOptions>): object {
   return plan(query, key, options, false).run();
 }
 
@@ -131,23 +131,28 @@ export function infoNce(query: MatrixLike, key: MatrixLike, options?: InfoNceOpt
  * Every error, those of the arguments too, is a rejection.
  */
 export function infoNceAsync(
-  query: MatrixLike,
-  key: MatrixLike,
+  query: LossInput,
+  key: LossInput,
   options: InfoNceOptions & { readonly gradients: true },
 ): Promise<WithGradients>;
-export function infoNceAsync(query: MatrixLike, key: MatrixLike, options?: InfoNceOptions): Promise<InfoNceResult>;
-export async function infoNceAsync(query: MatrixLike, key: MatrixLike, options?: InfoNceOptions): Promise<InfoNceResult> {
+export function infoNceAsync(
+  query: LossInput,
+  key: LossInput,
+  options: DeviceOptions<InfoNceOptions>,
+): Promise<DeviceResult<WithGradients>>;
+export function infoNceAsync(query: LossInput, key: LossInput, options?: InfoNceOptions): Promise<InfoNceResult>;
+export async function infoNceAsync(query: LossInput, key: LossInput, options?: AnyOptions<InfoNceOptions>): Promise<object> {
   return plan(query, key, options, true).runAsync();
 }
 
 function plan(
-  queryGiven: MatrixLike,
-  keyGiven: MatrixLike,
-  optionsGiven: InfoNceOptions | undefined,
+  queryGiven: LossInput,
+  keyGiven: LossInput,
+  optionsGiven: AnyOptions<InfoNceOptions> | undefined,
   isAsync: boolean,
 ): Plan<InfoNceResult> {
-  const query = readMatrix('query', queryGiven, isAsync);
-  const key = readMatrix('key', keyGiven, isAsync);
+  const query = readInput('query', queryGiven, isAsync);
+  const key = readInput('key', keyGiven, isAsync);
   checkSameCols('key', key, 'query', query);
   const options = readOptions(optionsGiven, KNOWN);
   const scale = readTemperatureOrScale(options, 0.5);
@@ -166,13 +171,19 @@ export interface NamedResult<Gradients> extends Omit<InfoNceResult, 'gradients'>
   readonly gradients?: Gradients;
 }
 
+/** As `InfoNceOptions`, with the outputs under the caller's names; gradients anywhere. */
+export interface NamedOptions extends Omit<InfoNceOptions, 'out' | 'gradients'> {
+  readonly gradients?: GradientsOption | undefined;
+  readonly out?: Readonly<Record<string, Float32Array | undefined>> | undefined;
+}
+
 /**
  * The plan of InfoNCE and of the losses that are InfoNCE under another name. The two matrices and the scale are read already;
  * `options.out`, the gradients and every error go by `names`.
  */
 export function planInfoNce<Gradients>(
   inputs: { readonly query: Rows; readonly key: Rows },
-  options: Omit<InfoNceOptions, 'out'> & { readonly out?: Readonly<Record<string, Float32Array | undefined>> | undefined },
+  options: NamedOptions,
   scale: Scale,
   isAsync: boolean,
   names: InfoNceNames,
@@ -187,7 +198,7 @@ export function planInfoNce<Gradients>(
   if (symmetric) checkSymmetric(comparisons);
   const ownNegativeLogit = readOwnNegativeLogit(options.ownNegativeLogit, explicit, query);
   const reduction = readReduction(options.reduction);
-  const gradients = readBoolean('gradients', options.gradients, false);
+  const gradients = readGradients(options.gradients);
   const stats = readBoolean('stats', options.stats, true);
   const perRow = reduction === 'none' ? query.rows : 0;
   const outputs: Record<string, Float32Array | null> = readOutputs<string>(
@@ -201,6 +212,7 @@ export function planInfoNce<Gradients>(
     },
     { [names.query]: query.data, [names.key]: key.data, ...(negatives && { [names.negatives]: negatives.data }) },
     isAsync,
+    gradients,
   );
   const negativesSeen = negativeMode === 'shared' ? (negatives?.rows ?? 0) : perQuery;
   const counted = reduction === 'mean' ? countedRows(query.rows, key.rows, negativesSeen, comparisons) : 1;
@@ -221,17 +233,19 @@ export function planInfoNce<Gradients>(
     options: { ...readCallOptions(options, stats, weight), normalize: readNormalize(options) },
   };
   const work = query.rows * query.cols * (key.rows + negativesSeen);
-  const plan = makePlan('infoNce', call, options, work, (result, backend): NamedResult<Gradients> => {
-    const ofScale = { [scale.name]: scaleGradient(scale, result.temperatureGradient) };
-    return {
-      loss: result.loss * weight,
-      ...(outputs.perRow && { perRow: outputs.perRow }),
-      ...(outputs.rowLogSumExp && { rowLogSumExp: outputs.rowLogSumExp }),
-      ...(gradients && { gradients: { ...gradientsOf(outputs, names), ...ofScale } as Gradients }),
-      ...(stats && { stats: result.stats }),
-      backend,
-    };
-  });
+  const plan = withNames({ ...names }, () =>
+    makePlan('infoNce', call, options, work, (result, backend): NamedResult<Gradients> => {
+      const ofScale = { [scale.name]: scaleGradient(scale, result.temperatureGradient) };
+      return {
+        loss: result.loss * weight,
+        ...(outputs.perRow && { perRow: outputs.perRow }),
+        ...(outputs.rowLogSumExp && { rowLogSumExp: outputs.rowLogSumExp }),
+        ...(gradients && { gradients: { ...gradientsOf(outputs, names), ...ofScale } as Gradients }),
+        ...(stats && { stats: result.stats }),
+        backend,
+      };
+    }),
+  );
   return withNamesOf(plan, { ...names });
 }
 
@@ -256,7 +270,7 @@ interface ExplicitNegatives {
   readonly negativeIndices: Int32Array | null;
 }
 
-function readNegatives(options: InfoNceOptions, query: Rows, isAsync: boolean): ExplicitNegatives {
+function readNegatives(options: NamedOptions, query: Rows, isAsync: boolean): ExplicitNegatives {
   const indices = options.negativeIndices;
   const negativeMode = readChoice('negativeMode', options.negativeMode, NEGATIVE_MODES, indices === undefined ? 'shared' : 'indexed');
   if ((negativeMode === 'indexed') !== (indices !== undefined)) {
@@ -268,7 +282,7 @@ function readNegatives(options: InfoNceOptions, query: Rows, isAsync: boolean): 
     if (negativeMode !== 'shared') throw new RangeError(`negatives: expected a matrix with negativeMode '${negativeMode}', got undefined`);
     return { negatives: null, negativeMode, perQuery: 0, negativeIndices: null };
   }
-  const negatives = readMatrix('negatives', options.negatives, isAsync);
+  const negatives = readInput('negatives', options.negatives, isAsync);
   checkSameCols('negatives', negatives, 'query', query);
   if (negativeMode === 'shared') return { negatives, negativeMode, perQuery: 0, negativeIndices: null };
   const count = negativeMode === 'paired' ? negatives.rows : (indices as { readonly length: number }).length;
@@ -280,7 +294,7 @@ function readNegatives(options: InfoNceOptions, query: Rows, isAsync: boolean): 
   return { negatives, negativeMode, perQuery: count / query.rows, negativeIndices };
 }
 
-function readExclusions(options: InfoNceOptions, query: Rows, key: Rows) {
+function readExclusions(options: NamedOptions, query: Rows, key: Rows) {
   const { queryLabels: ofQuery, keyLabels: ofKey } = options;
   if (ofQuery === undefined && ofKey !== undefined) throw new RangeError('queryLabels: expected with keyLabels, got undefined');
   if (ofQuery !== undefined && ofKey === undefined && key.rows !== query.rows) {
@@ -315,7 +329,7 @@ function readOwnNegativeLogit(value: unknown, { negatives, negativeMode }: Expli
   return logit;
 }
 
-function readNormalize({ similarity, normalize }: InfoNceOptions): boolean {
+function readNormalize({ similarity, normalize }: NamedOptions): boolean {
   const chosen = readChoice('similarity', similarity, SIMILARITIES, 'cosine');
   if (chosen === 'dot' && normalize === true) throw new RangeError("normalize: expected false with similarity 'dot', got true");
   return chosen === 'cosine' && readBoolean('normalize', normalize, true);

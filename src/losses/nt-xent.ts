@@ -1,7 +1,6 @@
 /** NT-Xent: checks the arguments, describes the call, shapes the result. The computation is the backends'. */
 import type { PairLayout, Stats } from '../backends/backend.js';
 import type { BackendName } from '../errors.js';
-import type { MatrixLike } from '../matrix.js';
 import { MAX_ELEMENTS, readBoolean, readChoice, readInteger, readOptions, readScale } from '../validate.js';
 import { type AnyOptions, type DeviceOptions, type DeviceResult, type LossInput, readGradients, readInput } from './device-call.js';
 import { LOSS_OPTIONS, type LossOptions, makePlan, type Plan, readCallOptions, readOutputs, readReduction } from './plan.js';
@@ -92,8 +91,8 @@ function plan(zGiven: LossInput, optionsGiven: AnyOptions<NtXentOptions> | undef
   const temperature = readScale('temperature', options.temperature, 0.5);
   const pairs = readChoice('pairs', options.pairs, PAIR_LAYOUTS, 'halves');
   if (views > 2) {
-    const { pairs: _, views: __, ...rest } = options as NtXentOptions;
-    return planSupCon(zGiven as MatrixLike, itemOfEachRow(rows, views, pairs), rest, isAsync);
+    const { pairs: _, views: __, ...rest } = options;
+    return planSupCon(zGiven, itemOfEachRow(rows, views, pairs), rest, isAsync);
   }
   const reduction = readReduction(options.reduction);
   const gradients = readGradients(options.gradients);

@@ -6,7 +6,7 @@ import type { CallOptions, KernelCall, KernelName, KernelResult, Precision } fro
 import { BACKEND_CHOICES, type BackendChoice, selectBackend } from '../backends/select.js';
 import type { BackendName } from '../errors.js';
 import { checkNoOverlap, describe, readBoolean, readChoice, readOutput, readSignal, readThreads } from '../validate.js';
-import { type GradientsOption, onDevice, STAYS_ON_DEVICE } from './device-call.js';
+import { type GradientsOption, onDevice, reserveOnDevice } from './device-call.js';
 
 /** Options of every function. */
 export interface KernelOptions {
@@ -90,7 +90,7 @@ export function makePlan<K extends KernelName, R>(
     run() {
       signal?.throwIfAborted();
       try {
-        return shape(backend.run(kernel, device.open()), backend.name);
+        return device.finish(shape(backend.run(kernel, device.open()), backend.name));
       } catch (error) {
         device.abandon();
         throw error;
@@ -99,7 +99,7 @@ export function makePlan<K extends KernelName, R>(
     async runAsync() {
       signal?.throwIfAborted();
       try {
-        return shape(await backend.runAsync(kernel, device.open(), signal), backend.name);
+        return device.finish(shape(await backend.runAsync(kernel, device.open(), signal), backend.name));
       } catch (error) {
         device.abandon();
         throw error;
@@ -143,7 +143,7 @@ export function readOutputs<N extends string>(
   const outputs = {} as Record<N, Float32Array | null>;
   for (const name of names) {
     if (wanted[name] === 0) outputs[name] = null;
-    else if (gradients === 'device' && name in inputs) outputs[name] = STAYS_ON_DEVICE;
+    else if (gradients === 'device' && name in inputs) outputs[name] = reserveOnDevice();
     else outputs[name] = given[`out.${name}`] ?? new Float32Array(wanted[name]);
   }
   return outputs;

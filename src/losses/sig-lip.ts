@@ -1,8 +1,8 @@
 /** SigLIP: checks the arguments, describes the call, shapes the result. The computation is the backends'. */
 import type { Stats } from '../backends/backend.js';
 import type { BackendName } from '../errors.js';
-import type { MatrixLike } from '../matrix.js';
-import { checkSameShape, readBoolean, readMatrix, readNumber, readOptions, readScale } from '../validate.js';
+import { checkSameShape, readBoolean, readNumber, readOptions, readScale } from '../validate.js';
+import { type AnyOptions, type DeviceOptions, type DeviceResult, type LossInput, readGradients, readInput } from './device-call.js';
 import { LOSS_OPTIONS, type LossOptions, makePlan, type Plan, readCallOptions, readOutputs, readReduction } from './plan.js';
 import { scaleGradient } from './scale.js';
 
@@ -55,9 +55,10 @@ const KNOWN = new Set<string>([...LOSS_OPTIONS.filter((name) => name !== 'temper
  *   Nothing is written then.
  * @see Zhai, Mustafa, Kolesnikov, Beyer: Sigmoid Loss for Language Image Pre-Training, ICCV 2023.
  */
-export function sigLip(x: MatrixLike, y: MatrixLike, options: SigLipOptions & { readonly gradients: true }): WithGradients;
-export function sigLip(x: MatrixLike, y: MatrixLike, options?: SigLipOptions): SigLipResult;
-export function sigLip(x: MatrixLike, y: MatrixLike, options?: SigLipOptions): SigLipResult {
+export function sigLip(x: LossInput, y: LossInput, options: SigLipOptions & { readonly gradients: true }): WithGradients;
+export function sigLip(x: LossInput, y: LossInput, options: DeviceOptions<SigLipOptions>): DeviceResult<WithGradients>;
+export function sigLip(x: LossInput, y: LossInput, options?: SigLipOptions): SigLipResult;
+export function sigLip(x: LossInput, y: LossInput, options?: AnyOptions<SigLipOptions>): object {
   return plan(x, y, options, false).run();
 }
 
@@ -65,21 +66,27 @@ export function sigLip(x: MatrixLike, y: MatrixLike, options?: SigLipOptions): S
  * `sigLip` off the event loop. Inputs are copied before this returns; outputs are written when the promise resolves.
  * Every error, those of the arguments too, is a rejection.
  */
-export function sigLipAsync(x: MatrixLike, y: MatrixLike, options: SigLipOptions & { readonly gradients: true }): Promise<WithGradients>;
-export function sigLipAsync(x: MatrixLike, y: MatrixLike, options?: SigLipOptions): Promise<SigLipResult>;
-export async function sigLipAsync(x: MatrixLike, y: MatrixLike, options?: SigLipOptions): Promise<SigLipResult> {
+export function sigLipAsync(x: LossInput, y: LossInput, options: SigLipOptions & { readonly gradients: true }): Promise<WithGradients>;
+export function sigLipAsync(x: LossInput, y: LossInput, options: DeviceOptions<SigLipOptions>): Promise<DeviceResult<WithGradients>>;
+export function sigLipAsync(x: LossInput, y: LossInput, options?: SigLipOptions): Promise<SigLipResult>;
+export async function sigLipAsync(x: LossInput, y: LossInput, options?: AnyOptions<SigLipOptions>): Promise<object> {
   return plan(x, y, options, true).runAsync();
 }
 
-function plan(xGiven: MatrixLike, yGiven: MatrixLike, optionsGiven: SigLipOptions | undefined, isAsync: boolean): Plan<SigLipResult> {
-  const x = readMatrix('x', xGiven, isAsync);
-  const y = readMatrix('y', yGiven, isAsync);
+function plan(
+  xGiven: LossInput,
+  yGiven: LossInput,
+  optionsGiven: AnyOptions<SigLipOptions> | undefined,
+  isAsync: boolean,
+): Plan<SigLipResult> {
+  const x = readInput('x', xGiven, isAsync);
+  const y = readInput('y', yGiven, isAsync);
   checkSameShape('y', y, 'x', x);
   const options = readOptions(optionsGiven, KNOWN);
   const scale = { temperature: 1 / readScale('logitScale', options.logitScale, 10), name: 'logitScale' } as const;
   const bias = readNumber('bias', options.bias, -10);
   const reduction = readReduction(options.reduction);
-  const gradients = readBoolean('gradients', options.gradients, false);
+  const gradients = readGradients(options.gradients);
   const stats = readBoolean('stats', options.stats, true);
   const weight = reduction === 'mean' ? 1 / x.rows : 1;
   const gradientLength = gradients ? x.data.length : 0;
@@ -88,6 +95,7 @@ function plan(xGiven: MatrixLike, yGiven: MatrixLike, optionsGiven: SigLipOption
     { x: gradientLength, y: gradientLength, perRow: reduction === 'none' ? x.rows : 0 },
     { x: x.data, y: y.data },
     isAsync,
+    gradients,
   );
   const parameters = { temperature: scale.temperature, bias };
   const call = { inputs: { x, y }, parameters, outputs, options: readCallOptions(options, stats, weight) };

@@ -1,8 +1,8 @@
 /** The supervised contrastive loss: checks the arguments, describes the call, shapes the result. The computation is the backends'. */
 import type { Stats, SupConVariant } from '../backends/backend.js';
 import type { BackendName } from '../errors.js';
-import type { MatrixLike } from '../matrix.js';
-import { readBoolean, readChoice, readLabels, readMatrix, readOptions, readScale } from '../validate.js';
+import { readBoolean, readChoice, readLabels, readOptions, readScale } from '../validate.js';
+import { type AnyOptions, type DeviceOptions, type DeviceResult, type LossInput, readGradients, readInput } from './device-call.js';
 import { LOSS_OPTIONS, type LossOptions, makePlan, type Plan, readCallOptions, readOutputs, readReduction } from './plan.js';
 
 export interface SupConOptions extends LossOptions {
@@ -63,12 +63,17 @@ const NO_POSITIVE = ['skip', 'zero'] as const;
  * @see Khosla et al.: Supervised Contrastive Learning, NeurIPS 2020, whose own code multiplies 'out' by temperature / 0.07.
  */
 export function supCon(
-  z: MatrixLike,
+  z: LossInput,
   labels: Int32Array | readonly number[],
   options: SupConOptions & { readonly gradients: true },
 ): WithGradients;
-export function supCon(z: MatrixLike, labels: Int32Array | readonly number[], options?: SupConOptions): SupConResult;
-export function supCon(z: MatrixLike, labels: Int32Array | readonly number[], options?: SupConOptions): SupConResult {
+export function supCon(
+  z: LossInput,
+  labels: Int32Array | readonly number[],
+  options: DeviceOptions<SupConOptions>,
+): DeviceResult<WithGradients>;
+export function supCon(z: LossInput, labels: Int32Array | readonly number[], options?: SupConOptions): SupConResult;
+export function supCon(z: LossInput, labels: Int32Array | readonly number[], options?: AnyOptions<SupConOptions>): object {
   return planSupCon(z, labels, options, false).run();
 }
 
@@ -77,22 +82,31 @@ export function supCon(z: MatrixLike, labels: Int32Array | readonly number[], op
  * Every error, those of the arguments too, is a rejection.
  */
 export function supConAsync(
-  z: MatrixLike,
+  z: LossInput,
   labels: Int32Array | readonly number[],
   options: SupConOptions & { readonly gradients: true },
 ): Promise<WithGradients>;
-export function supConAsync(z: MatrixLike, labels: Int32Array | readonly number[], options?: SupConOptions): Promise<SupConResult>;
-export async function supConAsync(z: MatrixLike, labels: Int32Array | readonly number[], options?: SupConOptions): Promise<SupConResult> {
+export function supConAsync(
+  z: LossInput,
+  labels: Int32Array | readonly number[],
+  options: DeviceOptions<SupConOptions>,
+): Promise<DeviceResult<WithGradients>>;
+export function supConAsync(z: LossInput, labels: Int32Array | readonly number[], options?: SupConOptions): Promise<SupConResult>;
+export async function supConAsync(
+  z: LossInput,
+  labels: Int32Array | readonly number[],
+  options?: AnyOptions<SupConOptions>,
+): Promise<object> {
   return planSupCon(z, labels, options, true).runAsync();
 }
 
 export function planSupCon(
-  zGiven: MatrixLike,
+  zGiven: LossInput,
   labelsGiven: Int32Array | readonly number[],
-  optionsGiven: SupConOptions | undefined,
+  optionsGiven: AnyOptions<SupConOptions> | undefined,
   isAsync: boolean,
 ): Plan<SupConResult> {
-  const z = readMatrix('z', zGiven, isAsync);
+  const z = readInput('z', zGiven, isAsync);
   const { rows, cols, data } = z;
   if (rows < 2) throw new RangeError(`z: expected at least two rows to compare, got ${rows}`);
   const labels = readLabels('labels', labelsGiven, rows);
@@ -104,12 +118,18 @@ export function planSupCon(
     throw new RangeError("noPositive: expected 'skip' with variant 'pair', whose mean is over pairs, got 'zero'");
   }
   const reduction = readReduction(options.reduction);
-  const gradients = readBoolean('gradients', options.gradients, false);
+  const gradients = readGradients(options.gradients);
   const stats = readBoolean('stats', options.stats, true);
   const divisor = reduction !== 'mean' ? 1 : noPositive === 'zero' ? rows : countTerms(labels, variant);
   const weight = divisor > 0 ? 1 / divisor : 1;
   const perRow = reduction === 'none' ? rows : 0;
-  const outputs = readOutputs(options.out, { z: gradients ? data.length : 0, perRow, rowLogSumExp: perRow }, { z: data }, isAsync);
+  const outputs = readOutputs(
+    options.out,
+    { z: gradients ? data.length : 0, perRow, rowLogSumExp: perRow },
+    { z: data },
+    isAsync,
+    gradients,
+  );
   const call = {
     inputs: { z },
     integers: { labels },

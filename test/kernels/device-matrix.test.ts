@@ -10,16 +10,24 @@ import { describe, expect, test } from 'vitest';
 import {
   alignment,
   alignmentAsync,
+  clip,
+  clipAsync,
   cosineSimilarity,
   cosineSimilarityAsync,
   cosineSimilarityBackward,
+  crossUniformity,
   DeviceMatrix,
+  dcl,
+  infoNce,
   type Matrix,
   matrix,
   NonFiniteError,
   nearest,
   ntXent,
   ntXentAsync,
+  sigLip,
+  supCon,
+  supConAsync,
   uniformity,
   uniformityAsync,
 } from '../../src/index.js';
@@ -111,6 +119,39 @@ describe.runIf(BACKEND === 'cuda')('DeviceMatrix on the device', () => {
     const upstream = rowsOf(21, 21, 4);
     const back = cosineSimilarityBackward(deviceX, y, DeviceMatrix.from(upstream));
     expect(back.gradients).toEqual(cosineSimilarityBackward(x, y, upstream).gradients);
+  });
+
+  test('the losses of two matrices, of labels, and those under other names', async () => {
+    const deviceX = DeviceMatrix.from(x);
+    const deviceY = DeviceMatrix.from(y);
+    const read = (gradients: object) =>
+      Object.fromEntries(Object.entries(gradients).map(([name, value]) => [name, value instanceof DeviceMatrix ? value.read() : value]));
+    const onHost = { gradients: true } as const;
+    const there = { gradients: 'device' } as const;
+    const negatives = rowsOf(9, 13, 5);
+    const labels = Array.from({ length: 21 }, (_, i) => i % 4);
+    const cases = [
+      [
+        infoNce(x, y, { ...onHost, negatives, symmetric: true, logitScale: 12 }),
+        infoNce(deviceX, y, { ...there, negatives: DeviceMatrix.from(negatives), symmetric: true, logitScale: 12 }),
+      ],
+      [clip(x, y, onHost), await clipAsync(deviceX, deviceY, there)],
+      [supCon(x, labels, onHost), await supConAsync(deviceX, labels, there)],
+      [dcl(x, y, onHost), dcl(deviceX, deviceY, there)],
+      [sigLip(x, y, onHost), sigLip(x, deviceY, there)],
+      [crossUniformity(x, rowsOf(9, 13, 5), onHost), crossUniformity(deviceX, rowsOf(9, 13, 5), there)],
+      [ntXent(x, { ...onHost, views: 3 }), ntXent(deviceX, { ...there, views: 3 })],
+    ];
+    for (const [host, device] of cases) {
+      expectBackend(device);
+      expect(device.loss).toBe(host.loss);
+      expect(Object.values(device.gradients as object).some((value) => value instanceof DeviceMatrix)).toBe(true);
+      expect(read(device.gradients as object)).toEqual(host.gradients);
+    }
+    expect(() => dcl(x, deviceY, { backend: 'cpu' })).toThrow(/^z2: expected a matrix in host memory for backend 'cpu'/);
+    expect(() => clip(deviceX, y, { backend: 'reference' })).toThrow(/^image: expected a matrix in host memory/);
+    deviceX.dispose();
+    expect(() => clip(deviceX, y)).toThrow(/^image: expected a DeviceMatrix in use/);
   });
 
   test("a gradient is an input like any other, and 'auto' with one computes on the device however small it is", () => {
