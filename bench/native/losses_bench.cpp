@@ -123,15 +123,20 @@ int main(int count, char** arguments) {
     const double product = static_cast<double>(n) * others * d;
     row("nearest 10 of 8192, 4096x128", product,
         [&] { ck_nearest(&x.matrix, &y.matrix, k, 0, &options, indices.data(), similarities.data(), nullptr); });
-    row("matrix and sort instead", product, [&] {
-      ck_cosine_similarity(&x.matrix, &y.matrix, &options, matrix.data(), nullptr);
-      std::vector<int32_t> order(others);
-      for (int64_t i = 0; i < n; ++i) {
-        for (int64_t j = 0; j < others; ++j) order[j] = static_cast<int32_t>(j);
-        const float* s = matrix.data() + i * others;
-        std::partial_sort(order.begin(), order.begin() + k, order.end(), [&](int32_t a, int32_t b) { return s[a] > s[b]; });
-      }
-    });
+    const auto instead = [&](const char* name, auto&& sort) {
+      row(name, product, [&] {
+        ck_cosine_similarity(&x.matrix, &y.matrix, &options, matrix.data(), nullptr);
+        std::vector<int32_t> order(others);
+        for (int64_t i = 0; i < n; ++i) {
+          for (int64_t j = 0; j < others; ++j) order[j] = static_cast<int32_t>(j);
+          const float* s = matrix.data() + i * others;
+          sort(order, [&](int32_t a, int32_t b) { return s[a] > s[b]; });
+        }
+      });
+    };
+    instead("nearest by matrix and sort instead", [](auto& order, auto&& before) { std::sort(order.begin(), order.end(), before); });
+    instead("nearest by matrix and partial sort instead",
+            [](auto& order, auto&& before) { std::partial_sort(order.begin(), order.begin() + 10, order.end(), before); });
   }
   return 0;
 }

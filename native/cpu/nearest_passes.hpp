@@ -23,11 +23,18 @@ struct Nearest {
   // Rarely reached: the threshold rises as a row's candidates come in.
   __attribute__((noinline)) void note(int64_t r, const float* values) const {
     NearestCandidate* candidates = pass->candidates + r * pass->capacity;
+    float threshold = pass->thresholds[r];
+    int32_t count = pass->counts[r];
     for (int j = 0; j < NR; ++j) {
-      if (!(values[j] > pass->thresholds[r])) continue;
-      candidates[pass->counts[r]++] = {values[j], static_cast<int32_t>(col + j)};
-      if (pass->counts[r] == pass->capacity) pass->compact(*pass, r);
+      if (!(values[j] > threshold)) continue;
+      candidates[count++] = {values[j], static_cast<int32_t>(col + j)};
+      if (count < pass->capacity) continue;
+      pass->counts[r] = count;
+      pass->compact(*pass, r);
+      threshold = pass->thresholds[r];
+      count = pass->counts[r];
     }
+    pass->counts[r] = count;
   }
   CK_INLINE void end(int64_t) {}
 };
