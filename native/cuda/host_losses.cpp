@@ -85,3 +85,32 @@ int ck_cross_uniformity(const ck_matrix* x, const ck_matrix* y, double t, const 
                          return ck_cuda_cross_uniformity(&at.in[0], &at.in[1], t, options, at.out[0], at.out[1], rest...);
                        });
 }
+
+int ck_barlow_twins(const ck_matrix* a, const ck_matrix* b, double lambda, const ck_options* options, float* gradient_a, float* gradient_b,
+                    ck_result* result, ck_error* error) {
+  return run_on_device({CK_BARLOW_TWINS, gradient_a || gradient_b, {a, b}, {}, {{gradient_a, elements(a)}, {gradient_b, elements(b)}}},
+                       *options, result, error, [&](const DeviceArrays& at, auto... rest) {
+                         return ck_cuda_barlow_twins(&at.in[0], &at.in[1], lambda, options, at.out[0], at.out[1], rest...);
+                       });
+}
+
+int ck_vic_reg(const ck_matrix* a, const ck_matrix* b, double invariance, double variance, double covariance, const ck_options* options,
+               float* gradient_a, float* gradient_b, ck_result* result, ck_error* error) {
+  return run_on_device({CK_VIC_REG, gradient_a || gradient_b, {a, b}, {}, {{gradient_a, elements(a)}, {gradient_b, elements(b)}}}, *options,
+                       result, error, [&](const DeviceArrays& at, auto... rest) {
+                         return ck_cuda_vic_reg(&at.in[0], &at.in[1], invariance, variance, covariance, options, at.out[0], at.out[1],
+                                                rest...);
+                       });
+}
+
+int ck_nearest(const ck_matrix* x, const ck_matrix* y, int64_t k, int32_t exclude_same_index, const ck_options* options, int32_t* indices,
+               float* similarities, ck_error* error) {
+  const size_t count = size_t(x->rows * k);
+  return run_on_device({CK_NEAREST, false, {x, y}, {}, {{indices, count}, {similarities, count}}}, *options, nullptr, error,
+                       [&](const DeviceArrays& at, auto... rest) {
+                         auto* const found = reinterpret_cast<int32_t*>(at.out[0]);
+                         return ck_cuda_nearest(&at.in[0], &at.in[1], k, exclude_same_index, options, found, at.out[1], rest...);
+                       });
+}
+
+int32_t ck_supports(int32_t kernel) { return kernel >= CK_COSINE_SIMILARITY && kernel <= CK_NEAREST; }

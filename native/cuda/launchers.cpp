@@ -108,6 +108,12 @@ size_t ck_cuda_workspace_bytes(int32_t kernel, int64_t rows_x, int64_t rows_y, i
       return dcl_workspace(rows_x, cols, *options, gradients != 0);
     case CK_SIG_LIP:
       return sig_lip_workspace(rows_x, cols, *options, gradients != 0);
+    case CK_BARLOW_TWINS:
+    case CK_VIC_REG:
+      if (cols > kMostRows) return size_t(INT64_MAX);
+      return (kernel == CK_BARLOW_TWINS ? barlow_twins_workspace : vic_reg_workspace)(rows_x, cols, gradients != 0);
+    case CK_NEAREST:
+      return nearest_workspace(rows_x, rows_y, cols, *options);
     case CK_CROSS_UNIFORMITY:
       return cross_uniformity_workspace(rows_x, rows_y, cols, *options, gradients != 0);
     default:

@@ -41,6 +41,9 @@ size_t info_nce_workspace(const ck_matrix& query, const ck_matrix& key, const ck
 size_t sup_con_workspace(int64_t rows, int64_t cols, int32_t variant, const ck_options& options, bool gradients);
 size_t dcl_workspace(int64_t rows, int64_t cols, const ck_options& options, bool gradients);
 size_t sig_lip_workspace(int64_t rows, int64_t cols, const ck_options& options, bool gradients);
+size_t barlow_twins_workspace(int64_t rows, int64_t cols, bool gradients);
+size_t vic_reg_workspace(int64_t rows, int64_t cols, bool gradients);
+size_t nearest_workspace(int64_t rows_x, int64_t rows_y, int64_t cols, const ck_options& options);
 size_t cross_uniformity_workspace(int64_t rows_x, int64_t rows_y, int64_t cols, const ck_options& options, bool gradients);
 
 }  // namespace ck::cuda

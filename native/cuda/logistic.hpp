@@ -49,15 +49,19 @@ struct LogisticTerms {
     const double t = exact_k * largest + level(row);
     return t <= kFarBelow ? t : 0;
   }
-  __device__ __forceinline__ void terms(float score, float largest, int row, float (&out)[2]) const {
-    if (reference(largest, row) < 0) {
-      out[0] = out[1] = exp2_accurate(k * (score - largest));
-      return;
+  struct Relative {
+    float k, largest;
+    Normaliser at;
+    bool far;  // every t is far below 0
+    __device__ __forceinline__ void operator()(float score, float (&out)[2]) const {
+      const float t = far ? k * (score - largest) : multiply_add(k, score - at.at, at.rest);
+      const float e = exp2_accurate(far ? t : -fabsf(t));
+      out[0] = far ? e : (t > 0 ? t * float(kLn2) : 0.0f) + log1pf(e);
+      out[1] = far ? e : (t > 0 ? 1.0f : e) / (1.0f + e);
     }
-    const Normaliser own = at[by_row ? row : 0];
-    const float t = multiply_add(k, score - own.at, own.rest), e = exp2_accurate(-fabsf(t));
-    out[0] = (t > 0 ? t * float(kLn2) : 0.0f) + log1pf(e);
-    out[1] = (t > 0 ? 1.0f : e) / (1.0f + e);
+  };
+  __device__ __forceinline__ Relative relative_to(float largest, int row) const {
+    return {k, largest, at[by_row ? row : 0], reference(largest, row) < 0};
   }
   __device__ __forceinline__ void move(double (&sums)[2], double, float before, float largest, int row) const {
     const double factor = exp2(reference(before, row) - reference(largest, row));

@@ -10,7 +10,7 @@
 //   kGroups, kTerms, kStatistics             groups of pairs, terms of a pair, whether scores are summed and pairs counted
 //   group(i, j)                              the pair's group; -1: it does not count
 //   score(s, i, j)                           the similarity, or what else the terms are made of
-//   terms(score, largest, i, out)            relative to the row's largest score
+//   relative_to(largest, i)                  (score, out) -> the terms, relative to the row's largest score
 //   move(sums, count, before, largest, i)    sums of that many pairs, relative to `before`, become relative to `largest`
 #pragma once
 #include "cuda/pair_cells.hpp"
@@ -54,10 +54,21 @@ struct RowTotal {
 
 namespace detail {
 
-// Adds the members (bit 8 i + j: element [i][j]) of a tile to the total of the thread's row.
+// Adds a tile's pairs of one group to the total of the thread's row, which lies in shared memory beyond the slabs: in registers it would be
+// in the product's way.
 template <class Policy>
-__device__ __forceinline__ void add_members(RowTotal<Policy>& total, const Policy& policy, const Accumulator& tile, uint64_t members,
-                                            int row0, int col0, float* shared) {
+__device__ __forceinline__ void add_group(RowTotal<Policy>& total, const RowSums& job, const Policy& policy, const Accumulator& tile,
+                                          int group, int row0, int col0, float* shared) {
+  uint64_t members = 0;  // bit 8 i + j: element [i][j]
+  CK_UNROLL
+  for (int i = 0; i < Tile::kOwn; ++i) {
+    CK_UNROLL
+    for (int j = 0; j < Tile::kOwn; ++j) {
+      const int row = row0 + tile_row(i), col = col0 + tile_column(j);
+      const bool member = row < job.x.rows && col < job.y.rows && policy.group(row, col) == group;
+      members |= uint64_t(member) << (8 * i + j);
+    }
+  }
   const auto add = [](float a, float b) { return a + b; };
   float part[Policy::kTerms][Tile::kOwn] = {}, largest[Tile::kOwn];
   CK_UNROLL
@@ -74,13 +85,12 @@ __device__ __forceinline__ void add_members(RowTotal<Policy>& total, const Polic
   __syncthreads();
   CK_UNROLL
   for (int i = 0; i < Tile::kOwn; ++i) {
-    const float reference = shared[tile_row(i)];
+    const auto terms_of = policy.relative_to(shared[tile_row(i)], row0 + tile_row(i));
     CK_UNROLL
     for (int j = 0; j < Tile::kOwn; ++j) {
       if (!(members >> (8 * i + j) & 1)) continue;
       float terms[Policy::kTerms];
-      const int row = row0 + tile_row(i);
-      policy.terms(policy.score(tile[i][j], row, col0 + tile_column(j)), reference, row, terms);
+      terms_of(policy.score(tile[i][j], row0 + tile_row(i), col0 + tile_column(j)), terms);
       CK_UNROLL
       for (int n = 0; n < Policy::kTerms; ++n) part[n][i] += terms[n];
     }
@@ -110,35 +120,25 @@ __global__ void __launch_bounds__(Tile::kThreads, 4) row_sums_kernel(RowSums job
   float* shared = reinterpret_cast<float*>(bytes);
   const int row0 = int(blockIdx.x) * Tile::kSide, split = int(blockIdx.y), first = split * job.split_rows;
   const int last = first + job.split_rows < job.y.padded_rows ? first + job.split_rows : job.y.padded_rows;
-  RowTotal<Policy> total[Policy::kGroups];
+  auto* const totals = reinterpret_cast<RowTotal<Policy>*>(bytes + Tile::kSharedBytes) + threadIdx.x;  // of group g: [g * kThreads]
+  for (int g = 0; g < Policy::kGroups; ++g) totals[g * Tile::kThreads] = {};
   for (int col0 = first; col0 < last; col0 += Tile::kSide) {
     Accumulator tile = {};
     multiply(tile, shared, job.x.operand(row0), job.y.operand(col0), 0, job.x.depth());
-    uint64_t members[Policy::kGroups] = {};
-    CK_UNROLL
-    for (int i = 0; i < Tile::kOwn; ++i) {
-      CK_UNROLL
-      for (int j = 0; j < Tile::kOwn; ++j) {
-        const int row = row0 + tile_row(i), col = col0 + tile_column(j);
-        const int group = row < job.x.rows && col < job.y.rows ? policy.group(row, col) : -1;
-        CK_UNROLL
-        for (int g = 0; g < Policy::kGroups; ++g) members[g] |= uint64_t(group == g) << (8 * i + j);
-      }
-    }
-    CK_UNROLL
-    for (int g = 0; g < Policy::kGroups; ++g) add_members(total[g], policy, tile, members[g], row0, col0, shared);
+    CK_ROLL
+    for (int g = 0; g < Policy::kGroups; ++g) add_group(totals[g * Tile::kThreads], job, policy, tile, g, row0, col0, shared);
   }
-  CK_UNROLL
   for (int g = 0; g < Policy::kGroups; ++g) {
+    const RowTotal<Policy>& total = totals[g * Tile::kThreads];
     constexpr int kValues = RowSums::kValues<Policy>;
     double* const cell = job.cells + size_t(g * job.splits + split) * kValues * job.x.padded_rows + row0 + threadIdx.x;
     const auto store = [&](int value, double number) { cell[size_t(value) * job.x.padded_rows] = number; };
-    store(0, total[g].largest);
+    store(0, total.largest);
     CK_UNROLL
-    for (int n = 0; n < Policy::kTerms; ++n) store(1 + n, total[g].sums[n]);
+    for (int n = 0; n < Policy::kTerms; ++n) store(1 + n, total.sums[n]);
     if constexpr (Policy::kStatistics) {
-      store(1 + Policy::kTerms, total[g].score);
-      store(2 + Policy::kTerms, total[g].count);
+      store(1 + Policy::kTerms, total.score);
+      store(2 + Policy::kTerms, total.count);
     }
   }
 }
@@ -148,7 +148,8 @@ __global__ void __launch_bounds__(Tile::kThreads, 4) row_sums_kernel(RowSums job
 template <class Policy>
 void row_sums(Run& run, const RowSums& job, const Policy& policy) {
   const dim3 grid(unsigned(tiles_of(job.x.rows)), unsigned(job.splits));
-  run.launch(detail::row_sums_kernel<Policy>, grid, Tile::kThreads, Tile::kSharedBytes, job, policy);
+  constexpr size_t kShared = Tile::kSharedBytes + Policy::kGroups * Tile::kThreads * sizeof(RowTotal<Policy>);
+  run.launch(detail::row_sums_kernel<Policy>, grid, Tile::kThreads, kShared, job, policy);
 }
 
 // A row's cells in order.
@@ -184,9 +185,11 @@ struct ExponentialTerms {
   float k;
   CK_HOST_DEVICE explicit ExponentialTerms(double k_) : exact_k(k_), k(float(k_)) {}
 
-  __device__ __forceinline__ void terms(float score, float largest, int, float (&out)[1]) const {
-    out[0] = exp2_accurate(k * (score - largest));
-  }
+  struct Relative {
+    float k, largest;
+    __device__ __forceinline__ void operator()(float score, float (&out)[1]) const { out[0] = exp2_accurate(k * (score - largest)); }
+  };
+  __device__ __forceinline__ Relative relative_to(float largest, int) const { return {k, largest}; }
   __device__ __forceinline__ void move(double (&sums)[1], double, float before, float largest, int) const {
     sums[0] *= exp2(exact_k * (double(before) - largest));
   }

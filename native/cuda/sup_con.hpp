@@ -47,9 +47,11 @@ struct PositiveSums {
 
   __device__ __forceinline__ int group(int i, int j) const { return labels[i] == labels[j] && i != j ? 0 : -1; }
   __device__ __forceinline__ float score(float s, int, int j) const { return bias[j] + s; }
-  __device__ __forceinline__ void terms(float score, float largest, int, float (&out)[1]) const {
-    out[0] = exp2_minus_one(k * (score - largest));
-  }
+  struct Relative {
+    float k, largest;
+    __device__ __forceinline__ void operator()(float score, float (&out)[1]) const { out[0] = exp2_minus_one(k * (score - largest)); }
+  };
+  __device__ __forceinline__ Relative relative_to(float largest, int) const { return {k, largest}; }
   __device__ __forceinline__ void move(double (&sums)[1], double count, float before, float largest, int) const {
     const double x = exact_k * (double(before) - largest);
     sums[0] = exp2(x) * sums[0] + expm1(x * kLn2) * count;

@@ -66,6 +66,18 @@ int ck_cuda_dcl(const ck_matrix* x, const ck_matrix* y, double weight_sigma, con
 int ck_cuda_sig_lip(const ck_matrix* x, const ck_matrix* y, double bias, const ck_options* options, float* per_row, float* gradient_x,
                     float* gradient_y, ck_cuda_report* report, void* workspace, size_t workspace_bytes, void* stream, ck_error* error);
 
+int ck_cuda_barlow_twins(const ck_matrix* a, const ck_matrix* b, double lambda, const ck_options* options, float* gradient_a,
+                         float* gradient_b, ck_cuda_report* report, void* workspace, size_t workspace_bytes, void* stream,
+                         ck_error* error);
+
+int ck_cuda_vic_reg(const ck_matrix* a, const ck_matrix* b, double invariance, double variance, double covariance,
+                    const ck_options* options, float* gradient_a, float* gradient_b, ck_cuda_report* report, void* workspace,
+                    size_t workspace_bytes, void* stream, ck_error* error);
+
+int ck_cuda_nearest(const ck_matrix* x, const ck_matrix* y, int64_t k, int32_t exclude_same_index, const ck_options* options,
+                    int32_t* indices, float* similarities, ck_cuda_report* report, void* workspace, size_t workspace_bytes, void* stream,
+                    ck_error* error);
+
 int ck_cuda_cross_uniformity(const ck_matrix* x, const ck_matrix* y, double t, const ck_options* options, float* gradient_x,
                              float* gradient_y, ck_cuda_report* report, void* workspace, size_t workspace_bytes, void* stream,
                              ck_error* error);
