@@ -1,6 +1,7 @@
 /** Turns the timings of one run into a table for the terminal, a JSON file, a chart and docs/benchmarks.md. */
 import { cpus } from 'node:os';
 import type { BenchCase } from './cases.js';
+import type { Figure } from './conditions.js';
 import type { Timing } from './measure.js';
 
 export interface Row extends BenchCase {
@@ -19,6 +20,10 @@ export interface Report {
   readonly instructionSet: string;
   /** FLOP/s of multiply-adds measured in this process, by thread count. */
   readonly peak: Record<string, number>;
+  /** The same of other instruction sets, by name. */
+  readonly otherPeak: Record<string, Record<string, number>>;
+  /** What is not a row of the table. */
+  readonly figures: readonly Figure[];
   readonly contenders: Record<string, string>;
   readonly absent: Record<string, string>;
   readonly rows: readonly Row[];
@@ -36,7 +41,7 @@ const percent = (value: number | null) => (value === null ? '' : `${(100 * value
 
 /** Our fastest row of a case: what the ratios compare with. */
 function ours(rows: readonly Row[]): Row | undefined {
-  return rows.filter((row) => row.contender.startsWith('cpu')).sort((a, b) => a.timing.median - b.timing.median)[0];
+  return rows.filter((row) => row.contender.startsWith('cpu,')).sort((a, b) => a.timing.median - b.timing.median)[0];
 }
 
 function groups(rows: readonly Row[]): Row[][] {
@@ -80,13 +85,17 @@ export function table(report: Report): string {
     cells.map((cell, column) => (column < 3 ? cell.padEnd(widths[column]) : cell.padStart(widths[column]))).join('  '),
   );
   const absent = Object.entries(report.absent).map(([name, reason]) => `${name}: not measured (${reason})`);
-  return [text[0], widths.map((width) => '-'.repeat(width)).join('  '), ...text.slice(1), '', ...absent].join('\n');
+  const figures = report.figures.map(({ what, value, target }) => `${what}: ${value}${target && ` (asked: ${target})`}`);
+  return [text[0], widths.map((width) => '-'.repeat(width)).join('  '), ...text.slice(1), '', ...figures, '', ...absent].join('\n');
 }
 
 /** The body of docs/benchmarks.md. */
 export function markdown(report: Report, command: string): string {
   const peaks = Object.entries(report.peak).map(
     ([threads, flops]) => `${(flops / 1e9).toFixed(0)} GFLOP/s on ${threads} thread${threads === '1' ? '' : 's'}`,
+  );
+  const others = Object.entries(report.otherPeak).flatMap(([name, rates]) =>
+    Object.entries(rates).map(([threads, flops]) => `${(flops / 1e9).toFixed(0)} with ${name} on ${threads}`),
   );
   const contenders = Object.entries(report.contenders).map(([name, what]) => `- ${name}: ${what}`);
   const absent = Object.entries(report.absent).map(([name, reason]) => `- ${name}: not measured here (${reason})`);
@@ -95,7 +104,7 @@ export function markdown(report: Report, command: string): string {
 Made by \`${command}\` on ${report.date.slice(0, 10)}; do not edit by hand.
 
 Machine: ${report.machine}; instruction set ${report.instructionSet}; Node ${report.node}.
-FMA peak measured in the same process: ${peaks.join(', ')}. Standard normal rows, temperature 0.1, t = 2.
+FMA peak measured in the same process: ${peaks.join(', ')}${others.length > 0 ? `; ${others.join(', ')}` : ''}. Standard normal rows, temperature 0.1, t = 2.
 Every contender ran in this one run, one after another. "Of FMA peak" is the algorithm's own FLOP floor (NT-Xent 1 and 4,
 uniformity 1 and 3, cosine matrix 1, in units of rows² x cols) divided by the median time and by the peak. "Times ours" divides
 medians by that of our fastest CPU row. Peak memory of the whole process with every contender in it: ${(report.peakMemory / 1e6).toFixed(0)} MB.
@@ -109,6 +118,10 @@ CUDA: not run on a GPU. The CUDA kernels are checked under an emulation, whose t
 ${lines(report.rows)
   .map((line) => `| ${line.cells.join(' | ')} |`)
   .join('\n')}
+
+| figure | measured | asked |
+|---|---|---|
+${report.figures.map(({ what, value, target }) => `| ${what} | ${value} | ${target} |`).join('\n')}
 
 Contenders
 

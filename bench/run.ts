@@ -4,6 +4,7 @@
  *   --quick          fewer and smaller shapes; ends within two minutes
  *   --kernel TEXT    only kernels whose name holds TEXT
  *   --docs           also writes docs/benchmarks.md and docs/benchmarks.svg
+ *   --own FILE       only our rows, as JSON into FILE (how the run asks itself for another instruction set)
  *
  * Results go to bench/results/latest.json. Close other programs first: ratios survive a busy machine, shares of peak do not.
  */
@@ -18,6 +19,9 @@ import { plainCosineSimilarity, plainNtXent, plainUniformity } from './alternati
 import { openTfjsWasm, tfjsRunner } from './alternatives/tfjs-wasm.js';
 import { type TorchSetup, timeTorch } from './alternatives/torch.js';
 import { type BenchCase, kernelIds, makeCase, normalRows, temperature, uniformityT } from './cases.js';
+import { measureConditions } from './conditions.js';
+import { measureDemoStep } from './demo-step.js';
+import { type OwnRows, rowsOn } from './instruction-set.js';
 import { measure } from './measure.js';
 import { chart, machineName, markdown, type Report, type Row, table } from './report.js';
 
@@ -27,6 +31,7 @@ const { values: options } = parseArgs({
     quick: { type: 'boolean', default: false },
     kernel: { type: 'string', default: '' },
     docs: { type: 'boolean', default: false },
+    own: { type: 'string' },
   },
 });
 
@@ -41,14 +46,18 @@ const shapes: [number, number][] = options.quick
       [512, 128],
       [2048, 128],
       [8192, 128],
+      [16384, 128],
       [4096, 768],
     ];
 const cases = kernelIds
   .filter((kernel) => kernel.includes(options.kernel))
-  .flatMap((kernel) => shapes.map(([rows, cols]) => makeCase(kernel, rows, cols)));
+  .flatMap((kernel) => shapes.map(([rows, cols]) => makeCase(kernel, rows, cols)))
+  .filter(({ kernel, rows }) => kernel !== 'cosineSimilarity' || rows <= 8192); // a result of 1 GiB is nobody's use
 
 /** The slow contenders are only asked where a call takes seconds at most. */
-const small = (benchCase: BenchCase) => benchCase.rows * benchCase.rows * benchCase.cols <= 2048 * 2048 * 128;
+const small = (benchCase: BenchCase) => benchCase.rows <= (options.quick ? 512 : 2048);
+/** Matrices of rows x rows, several of them, must fit the memory of the contenders that store them. */
+const storable = (benchCase: BenchCase) => benchCase.rows <= 8192;
 
 /** One call of ours into buffers that are reused, as a training loop would. */
 function oursRunner(benchCase: BenchCase, data: Float32Array, backend: BackendName, threads: number): () => unknown {
@@ -74,11 +83,32 @@ function plainRunner({ kernel, rows, cols }: BenchCase, data: Float32Array): () 
   return () => plainUniformity(data, rows, cols, uniformityT, backward);
 }
 
+/** Our rows of a case on the CPU, one for each number of threads. */
+async function ownRows(benchCase: BenchCase, threadCounts: readonly number[], peak: Record<string, number>): Promise<Row[]> {
+  const data = normalRows(benchCase.rows, benchCase.cols);
+  const rows: Row[] = [];
+  for (const threads of threadCounts) {
+    const timing = await measure(oursRunner(benchCase, data, 'cpu', threads), seconds * 1e3);
+    const contender = `cpu, ${threads} thread${threads === 1 ? '' : 's'}`;
+    rows.push({ ...benchCase, contender, threads, timing, shareOfPeak: benchCase.floor / (timing.median / 1e3) / peak[threads] });
+    process.stderr.write(`${benchCase.kernel} ${benchCase.rows}x${benchCase.cols} ${contender}: ${timing.median.toFixed(3)} ms\n`);
+  }
+  return rows;
+}
+
 async function main() {
   const binding = openAddon('cpu').binding;
   const peak: Record<string, number> = {};
   const threadCounts = [...new Set([1, allThreads])];
   if (binding !== null) for (const threads of threadCounts) peak[threads] = binding.measurePeak(threads);
+
+  if (options.own !== undefined) {
+    const rows: Row[] = [];
+    for (const benchCase of cases) rows.push(...(await ownRows(benchCase, threadCounts, peak)));
+    const instructionSet = backends().find((entry) => entry.name === 'cpu')?.instructionSet ?? 'none';
+    writeFileSync(options.own, JSON.stringify({ instructionSet, peak, rows } satisfies OwnRows));
+    return;
+  }
 
   const contenders: Record<string, string> = {};
   const absent: Record<string, string> = {};
@@ -109,17 +139,11 @@ async function main() {
   };
   for (const benchCase of cases) {
     const data = normalRows(benchCase.rows, benchCase.cols);
-    if (status.cpu?.available) {
-      for (const threads of threadCounts) {
-        add(
-          benchCase,
-          `cpu, ${threads} thread${threads === 1 ? '' : 's'}`,
-          threads,
-          await measure(oursRunner(benchCase, data, 'cpu', threads), seconds * 1e3),
-        );
-      }
-    }
-    const session = onnx && (await onnxRunner(onnx.runtime, benchCase, data, { threads: allThreads, temperature, t: uniformityT }));
+    if (status.cpu?.available) rows.push(...(await ownRows(benchCase, threadCounts, peak)));
+    const session =
+      onnx &&
+      storable(benchCase) &&
+      (await onnxRunner(onnx.runtime, benchCase, data, { threads: allThreads, temperature, t: uniformityT }));
     if (session) {
       add(benchCase, 'onnxruntime', allThreads, await measure(session.run, seconds * 1e3));
       await session.close();
@@ -130,16 +154,31 @@ async function main() {
       add(benchCase, 'tfjs-wasm', 1, await measure(tfjsRunner(benchCase, data, temperature, uniformityT), seconds * 1e3, 3));
     }
   }
+  const torchCases = cases.filter(storable);
   for (const setup of ['plain', 'best'] satisfies TorchSetup[]) {
-    const run = timeTorch(root, cases, setup, { threads: allThreads, temperature, t: uniformityT, seconds });
+    const run = timeTorch(root, torchCases, setup, { threads: allThreads, temperature, t: uniformityT, seconds });
     const name = `torch, ${setup} set-up`;
     if ('reason' in run) absent[name] = run.reason;
     else {
       contenders[name] =
         `${run.version} on the CPU, ${allThreads} threads${setup === 'best' ? ', AVX-512 element-wise kernels, huge-page malloc' : ''}`;
-      for (const [index, benchCase] of cases.entries()) add(benchCase, name, allThreads, run.timings[index]);
+      for (const [index, benchCase] of torchCases.entries()) add(benchCase, name, allThreads, run.timings[index]);
     }
   }
+
+  let otherPeak: Report['otherPeak'] = {};
+  if (status.cpu?.instructionSet === 'avx512') {
+    const own = rowsOn('avx2', process.argv.slice(1));
+    if (own === null) absent['cpu with AVX2'] = 'its run failed';
+    else {
+      contenders['cpu avx2'] = 'our native CPU backend held to AVX2 (CONTRASTIVE_KERNELS_ISA=avx2), shares of its own, lower peak';
+      rows.push(...own.rows.map((row) => ({ ...row, contender: row.contender.replace('cpu', 'cpu avx2') })));
+      otherPeak = { avx2: own.peak };
+    }
+  }
+  const figures = status.cpu?.available
+    ? [...(await measureConditions(allThreads, seconds)), ...(await measureDemoStep(root, options.quick ? 8 : 40))]
+    : [];
 
   const order = new Map(cases.map((benchCase, index) => [`${benchCase.kernel}${benchCase.rows}${benchCase.cols}`, index]));
   rows.sort((a, b) => order.get(`${a.kernel}${a.rows}${a.cols}`)! - order.get(`${b.kernel}${b.rows}${b.cols}`)!);
@@ -149,6 +188,8 @@ async function main() {
     node: process.version,
     instructionSet: status.cpu?.instructionSet ?? 'none',
     peak,
+    otherPeak,
+    figures,
     contenders,
     absent,
     rows,
