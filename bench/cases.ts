@@ -31,6 +31,16 @@ const floorUnits: Record<KernelId, number> = {
   cosineSimilarity: 1,
 };
 
+/** The share of the FMA peak that the project asks of all threads together, where it asks for one. */
+export function askedShare({ kernel, rows, cols }: Pick<BenchCase, 'kernel' | 'rows' | 'cols'>): number | null {
+  const asked: Partial<Record<KernelId, Record<string, number>>> = {
+    'ntXent forward': { '512x128': 0.55, '2048x128': 0.78, '8192x128': 0.89, '16384x128': 0.89, '4096x768': 0.9 },
+    'ntXent forward+backward': { '512x128': 0.65, '2048x128': 0.85, '8192x128': 0.9, '16384x128': 0.9, '4096x768': 0.87 },
+    'uniformity forward+backward': { '512x128': 0.65, '2048x128': 0.86, '8192x128': 0.91, '16384x128': 0.91, '4096x768': 0.87 },
+  };
+  return asked[kernel]?.[`${rows}x${cols}`] ?? null;
+}
+
 export const kernelIds = Object.keys(floorUnits) as KernelId[];
 
 export function makeCase(kernel: KernelId, rows: number, cols: number): BenchCase {
