@@ -1,6 +1,7 @@
 // The precisions of tensor cores, bfloat16x3 and bfloat16, on the emulation, over the families, temperatures and sizes of the numerics
 // contract. bfloat16x3 is compared with float64 on the rows as given, bfloat16 with float64 on unit rows rounded to bfloat16.
 #include <cstdlib>
+#include <vector>
 
 #include "../cpu/support.hpp"
 #include "contrastive_kernels_cuda.h"
