@@ -9,7 +9,7 @@
 import { expect } from 'vitest';
 import type { OracleGradient } from './oracle.js';
 
-const FLOAT32_STEP = 2 ** -149;
+export const FLOAT32_STEP = 2 ** -149;
 
 /** float32 results carry this rounding, relative. */
 const FLOAT32_ROUNDING = 2 ** -24;
@@ -64,8 +64,17 @@ export function expectEach(
  * (and small gradient) are looked at as closely as the others.
  *
  * @param expected the reference's gradient; `oracle` supplies the sizes and norms.
+ * @param coefficientStep what the smallest step of float32 in a coefficient makes of the gradient by a row of norm 1, where the rows of
+ *   this array may have such coefficients only, beside larger ones of other arrays.
  */
-export function expectGradient(what: string, got: Float32Array, expected: ArrayLike<number>, oracle: OracleGradient, tol: number): void {
+export function expectGradient(
+  what: string,
+  got: Float32Array,
+  expected: ArrayLike<number>,
+  oracle: OracleGradient,
+  tol: number,
+  coefficientStep = 0,
+): void {
   expect(got.length, `${what}: length`).toBe(expected.length);
   const finite = got.findIndex((value) => !Number.isFinite(value));
   expect(finite, `${what}: first element that is not finite`).toBe(-1);
@@ -78,7 +87,7 @@ export function expectGradient(what: string, got: Float32Array, expected: ArrayL
     for (let i = 0; i < norms.length; i++) {
       const scale = byNorm ? norms[i] : 1;
       A += (scale * sizes[i]) ** 2;
-      steps += cols * (scale * FLOAT32_STEP) ** 2;
+      steps += cols * (scale * FLOAT32_STEP) ** 2 + (norms[i] > 0 ? ((scale * coefficientStep) / norms[i]) ** 2 : 0);
       for (let k = i * cols; k < (i + 1) * cols; k++) {
         error += (scale * (got[k] - expected[k])) ** 2;
         size += (scale * expected[k]) ** 2;
