@@ -188,6 +188,17 @@ void test_kept_memory_has_a_limit() {
   ck_cuda_trim();
 }
 
+// Inputs that would fill the staging memory to its last byte: the report still finds room to come back.
+void test_full_staging() {
+  const Matrix x = rows_of(2048, 64, 21), y = rows_of(2048, 64, 22);
+  const ck_options options = options_of(1);
+  const ck_matrix first = {x.data.data(), x.rows, x.cols}, second = {y.data.data(), y.rows, y.cols};
+  ck_result result;
+  ck_error error;
+  const int status = ck_alignment(&first, &second, 2, &options, nullptr, nullptr, nullptr, &result, &error);
+  expect(status == CK_OK && result.loss > 0, "inputs as large as the staging memory");
+}
+
 void test_no_device() {
   setenv("SIMT_NO_DEVICE", "1", 1);
   void* memory = nullptr;
@@ -225,6 +236,7 @@ int main() {
   test_warm_calls_allocate_nothing();
   test_kept_memory_makes_room();
   test_kept_memory_has_a_limit();
+  test_full_staging();
   test_no_device();
   test_threads();
   std::printf("%d checks, %d failed\n", checks(), failures());
