@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
-from ctypes import byref, c_char, c_double, c_float, c_int32, c_int64, c_size_t, c_uint64, c_void_p
+from ctypes import byref, c_char, c_double, c_float, c_int32, c_int64, c_size_t, c_uint8, c_uint64, c_void_p
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -18,7 +18,7 @@ BUILD = ROOT / "build-gpu"
 
 NONE = 2**64 - 1
 
-TYPES = {"double": c_double, "int32_t": c_int32, "int64_t": c_int64, "uint64_t": c_uint64, "char": c_char}
+TYPES = {"double": c_double, "uint8_t": c_uint8, "int32_t": c_int32, "int64_t": c_int64, "uint64_t": c_uint64, "char": c_char}
 
 
 def _headers():
@@ -61,6 +61,10 @@ class Result(ctypes.Structure):
 
 class Error(ctypes.Structure):
     _fields_ = _fields("ck_error", HEADERS, {})
+
+
+class InfoNcePairs(ctypes.Structure):
+    _fields_ = _fields("ck_info_nce_pairs", HEADERS, {})
 
 
 class Report(ctypes.Structure):

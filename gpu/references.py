@@ -83,6 +83,48 @@ def alignment(x, y, alpha):
     return {"loss": per_row.sum().item(), "perRow": per_row.detach(), "x": by_x.reshape(-1), "y": by_y.reshape(-1)}
 
 
+def rectangular_gradients(names, x, y, u, v, coefficients):
+    result = {names[0]: by_rows(x, u, coefficients @ v).reshape(-1), names[1]: by_rows(y, v, coefficients.T @ u).reshape(-1)}
+    sizes = part_sizes(x, coefficients), part_sizes(y, coefficients.T)
+    return {**result, **{f"size:{name}": size for name, size in zip(names, sizes)}}
+
+
+def info_nce(query, key, temperature, symmetric):
+    u, v = unit(query), unit(key)
+    rows = query.shape[0]
+    s = (u @ v.T).requires_grad_()
+    logits = s / temperature
+    own = torch.arange(rows, device=query.device)
+    positive = logits[own, own]
+    hidden = torch.zeros_like(s, dtype=torch.bool)
+    hidden[own, own] = True
+    negatives = logits.masked_fill(hidden, -torch.inf)
+    per_row = F.softplus(negatives.logsumexp(dim=1) - positive, threshold=60)
+    if symmetric:
+        per_row = (per_row + F.softplus(negatives[:, :rows].logsumexp(dim=0) - positive, threshold=60)) / 2
+    (coefficients,) = torch.autograd.grad(per_row.sum() / rows, s)
+    values = {"loss": per_row.sum().item(), "perRow": per_row.detach(), "rowLogSumExp": logits.logsumexp(dim=1).detach()}
+    return {**values, **rectangular_gradients(("query", "key"), query, key, u, v, coefficients)}
+
+
+def sig_lip(x, y, temperature, bias):
+    u, v = unit(x), unit(y)
+    s = (u @ v.T).requires_grad_()
+    signs = 2 * torch.eye(x.shape[0], dtype=torch.float64, device=x.device) - 1
+    per_row = F.softplus(-signs * (s / temperature + bias), threshold=60).sum(dim=1)
+    (coefficients,) = torch.autograd.grad(per_row.sum() / x.shape[0], s)
+    values = {"loss": per_row.sum().item(), "perRow": per_row.detach()}
+    return {**values, **rectangular_gradients(("x", "y"), x, y, u, v, coefficients)}
+
+
+def cross_uniformity(x, y, t):
+    u, v = unit(x), unit(y)
+    s = (u @ v.T).requires_grad_()
+    loss = (-t * (2 - 2 * s)).reshape(-1).logsumexp(0) - torch.log(torch.tensor(s.numel(), dtype=torch.float64))
+    (coefficients,) = torch.autograd.grad(loss, s)
+    return {"loss": loss.item(), **rectangular_gradients(("x", "y"), x, y, u, v, coefficients)}
+
+
 def cosine(x, y, precision="float32"):
     return {"out": (unit(x, precision) @ unit(y, precision).T).reshape(-1)}
 

@@ -9,7 +9,7 @@ from ctypes import byref, c_double, c_int32, c_size_t, c_void_p
 
 import torch
 
-from library import Matrix, Report, options
+from library import InfoNcePairs, Matrix, Report, options
 
 GUARD = 64
 POISON = float("nan")
@@ -99,6 +99,28 @@ class Runner:
         lengths = {"perRow": x.shape[0], "x": x.numel(), "y": y.numel()}
         choices = options(weight=1 / x.shape[0])
         call = self.prepare("ck_cuda_alignment", "CK_ALIGNMENT", [x, y], (c_double(alpha),), lengths, choices, True)
+        return self.finish(*call, lengths)
+
+    def info_nce(self, query, key, temperature, symmetric):
+        rows = query.shape[0]
+        lengths = {"perRow": rows, "rowLogSumExp": rows, "query": query.numel(), "key": key.numel()}
+        pairs = InfoNcePairs(in_batch=1, symmetric=symmetric)
+        choices = options(temperature, 1 / rows)
+        # No explicit negatives: a null matrix among the inputs, a null gradient among the outputs.
+        call = self.prepare(
+            "ck_cuda_info_nce", "CK_INFO_NCE", [query, key], (None, byref(pairs)), {**lengths, "negatives": 0}, choices, True
+        )
+        return self.finish(*call, lengths)
+
+    def sig_lip(self, x, y, temperature, bias):
+        lengths = {"perRow": x.shape[0], "x": x.numel(), "y": y.numel()}
+        choices = options(temperature, 1 / x.shape[0])
+        call = self.prepare("ck_cuda_sig_lip", "CK_SIG_LIP", [x, y], (c_double(bias),), lengths, choices, True)
+        return self.finish(*call, lengths)
+
+    def cross_uniformity(self, x, y, t):
+        lengths = {"x": x.numel(), "y": y.numel()}
+        call = self.prepare("ck_cuda_cross_uniformity", "CK_CROSS_UNIFORMITY", [x, y], (c_double(t),), lengths, options(), True)
         return self.finish(*call, lengths)
 
     def cosine_call(self, x, y, precision="float32"):

@@ -107,8 +107,8 @@ struct SupCon {
   double* log_sum_exp;                // [rows]
   double* log_negatives;              // [rows] log N
   double* q;                          // [rows] the negatives' share; 'pair': the sum of the q_p
-  double* level;                      // [rows] 'pair': log2 N - k base
-  Normaliser* at;                     // [rows] of the level
+  double* level;                      // [padded rows] 'pair': log2 N - k base
+  Normaliser* at;                     // [padded rows] of the level; read, and not used, beyond rows
   PositiveWeights* positive_weights;  // [rows]
   Normaliser* normaliser;             // [rows] of the negatives
   double* along;                      // [rows]
@@ -131,8 +131,8 @@ struct SupCon {
         log_sum_exp(arena.take<double>(z.rows)),
         log_negatives(arena.take<double>(z.rows)),
         q(arena.take<double>(z.rows)),
-        level(arena.take<double>(z.rows)),
-        at(arena.take<Normaliser>(z.rows)),
+        level(arena.take<double>(z.padded_rows)),
+        at(arena.take<Normaliser>(z.padded_rows)),
         positive_weights(arena.take<PositiveWeights>(z.rows)),
         normaliser(arena.take<Normaliser>(z.rows)),
         along(arena.take<double>(z.rows)),

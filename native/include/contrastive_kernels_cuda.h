@@ -56,8 +56,8 @@ int ck_cuda_info_nce(const ck_matrix* query, const ck_matrix* key, const ck_matr
 
 /* labels: device memory. */
 int ck_cuda_sup_con(const ck_matrix* z, const int32_t* labels, int32_t variant, const ck_options* options, float* per_row,
-                    float* row_log_sum_exp, float* gradient_z, ck_cuda_report* report, void* workspace, size_t workspace_bytes, void* stream,
-                    ck_error* error);
+                    float* row_log_sum_exp, float* gradient_z, ck_cuda_report* report, void* workspace, size_t workspace_bytes,
+                    void* stream, ck_error* error);
 
 int ck_cuda_dcl(const ck_matrix* x, const ck_matrix* y, double weight_sigma, const ck_options* options, float* per_row,
                 float* row_log_sum_exp, float* gradient_x, float* gradient_y, ck_cuda_report* report, void* workspace,
@@ -67,8 +67,7 @@ int ck_cuda_sig_lip(const ck_matrix* x, const ck_matrix* y, double bias, const c
                     float* gradient_y, ck_cuda_report* report, void* workspace, size_t workspace_bytes, void* stream, ck_error* error);
 
 int ck_cuda_barlow_twins(const ck_matrix* a, const ck_matrix* b, double lambda, const ck_options* options, float* gradient_a,
-                         float* gradient_b, ck_cuda_report* report, void* workspace, size_t workspace_bytes, void* stream,
-                         ck_error* error);
+                         float* gradient_b, ck_cuda_report* report, void* workspace, size_t workspace_bytes, void* stream, ck_error* error);
 
 int ck_cuda_vic_reg(const ck_matrix* a, const ck_matrix* b, double invariance, double variance, double covariance,
                     const ck_options* options, float* gradient_a, float* gradient_b, ck_cuda_report* report, void* workspace,
@@ -95,7 +94,8 @@ void ck_cuda_release(void* memory);
 int ck_cuda_upload(void* to, const void* from, size_t bytes, ck_error* error);
 int ck_cuda_download(void* to, const void* from, size_t bytes, ck_error* error);
 
-/* Waits for a stream that calls on device pointers were given, for callers who have no CUDA runtime of their own. The copies above wait for none. */
+/* Waits for a stream that calls on device pointers were given, for callers who have no CUDA runtime of their own. The copies above wait for
+ * none. */
 int ck_cuda_synchronize(void* stream, ck_error* error);
 
 /*

@@ -142,7 +142,7 @@ extern Faults faults;
 size_t allocated_bytes();  // device memory now held
 size_t peak_bytes();       // the most held since reset_peak
 void reset_peak();
-size_t allocations();      // of device and page-locked memory and of streams, since the process began
+size_t allocations();  // of device and page-locked memory and of streams, since the process began
 
 // Checks a launch as the runtime would, then runs it.
 cudaError_t launch(dim3 grid, dim3 block, size_t shared_bytes, void (*body)(const void*), const void* closure);

@@ -109,9 +109,6 @@ function plan(anchorGiven: MatrixLike, positiveGiven: MatrixLike, optionsGiven: 
       `guide: expected ${rows.anchor.rows} rows and ${rows.negatives.length} negatives, got ${guided.anchor.rows} and ${guided.negatives.length}`,
     );
   }
-  checkFinite('guide.anchor', guided.anchor.data, guided.anchor.cols);
-  checkFinite('guide.positive', guided.positive.data, guided.positive.cols);
-  for (const [n, { data, cols }] of guided.negatives.entries()) checkFinite(`guide.negatives[${n}]`, data, cols);
   const margin = readNumber('margin', marginGiven, 0);
   const strategy = readChoice('marginStrategy', marginStrategy, STRATEGIES, 'absolute');
   const kinds = {
@@ -132,6 +129,9 @@ function plan(anchorGiven: MatrixLike, positiveGiven: MatrixLike, optionsGiven: 
     positive: new UnitRows('positive', rows.positive, normalize),
     negatives: rows.negatives.map((each, n) => new UnitRows(`negatives[${n}]`, each, normalize)),
   };
+  checkFinite('guide.anchor', guided.anchor.data, guided.anchor.cols);
+  checkFinite('guide.positive', guided.positive.data, guided.positive.cols);
+  for (const [n, { data, cols }] of guided.negatives.entries()) checkFinite(`guide.negatives[${n}]`, data, cols);
   const part = (of: UnitRows): Part => ({ of, factor: 1, differentiable: true });
   const parts = kinds.positives ? [part(units.anchor), part(units.positive)] : [part(units.anchor)];
   const blocks: Block[] = blocksOf(units).map(({ right, parts }) => ({ of: right, parts }));

@@ -33,7 +33,7 @@ export function* nearest({ inputs, parameters, outputs, options }: KernelCall<'n
  * The largest of `values` but for the one at `excluded`, in falling order, by insertion: k is small and most values fail the
  * first test.
  */
-export function keepLargest(values: Float32Array, excluded: number, indices: Int32Array, kept: Float32Array): void {
+function keepLargest(values: Float32Array, excluded: number, indices: Int32Array, kept: Float32Array): void {
   const k = kept.length;
   let filled = 0;
   let least = Number.NEGATIVE_INFINITY;
