@@ -32,7 +32,7 @@
       "defines": ["NAPI_VERSION=8", "NODE_ADDON_API_CPP_EXCEPTIONS_ALL", "NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS"],
       "dependencies": ["ck_cpu_portable"],
       "conditions": [
-        ["target_arch=='x64'", { "dependencies": ["ck_cpu_avx2", "ck_cpu_avx512"] }],
+        ["target_arch=='x64'", { "dependencies": ["ck_cpu_avx2", "ck_cpu_avx512", "ck_cpu_avx512_bf16"] }],
         ["OS!='win'", { "libraries": ["-lpthread"] }],
       ],
     },
@@ -56,6 +56,14 @@
             "sources": ["<!@(node -p \"require('./native/sources.json').cpu_avx512.join(' ')\")"],
             "cflags_cc": ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mfma"],
             "xcode_settings": { "OTHER_CPLUSPLUSFLAGS": ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mfma"] },
+            "msvs_settings": { "VCCLCompilerTool": { "AdditionalOptions": ["/arch:AVX512"] } },
+          },
+          {
+            "target_name": "ck_cpu_avx512_bf16",
+            "type": "static_library",
+            "sources": ["<!@(node -p \"require('./native/sources.json').cpu_avx512_bf16.join(' ')\")"],
+            "cflags_cc": ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mavx512bf16", "-mfma"],
+            "xcode_settings": { "OTHER_CPLUSPLUSFLAGS": ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mavx512bf16", "-mfma"] },
             "msvs_settings": { "VCCLCompilerTool": { "AdditionalOptions": ["/arch:AVX512"] } },
           },
         ]

@@ -93,6 +93,13 @@ int main(int count, char** arguments) {
           [&] { ck_nt_xent(&m, 0, &options, nullptr, nullptr, gradient.data(), &result, nullptr); });
     }
     options.stats = 0;
+    options.precision = CK_BFLOAT16;
+    if (ck_nt_xent(&m, 0, &options, nullptr, nullptr, nullptr, &result, nullptr) == CK_OK) {  // the peak stays that of float32
+      row(size + "ntXent f bfloat16", unit, [&] { ck_nt_xent(&m, 0, &options, nullptr, nullptr, nullptr, &result, nullptr); });
+      row(size + "ntXent f+b bfloat16", 4 * unit,
+          [&] { ck_nt_xent(&m, 0, &options, nullptr, nullptr, gradient.data(), &result, nullptr); });
+    }
+    options.precision = CK_FLOAT32;
     row(size + "uniformity f", unit, [&] { ck_uniformity(&m, 2, &options, nullptr, &result, nullptr); });
     row(size + "uniformity f+b", 3 * unit, [&] { ck_uniformity(&m, 2, &options, gradient.data(), &result, nullptr); });
     if (rows <= 8192) {

@@ -131,10 +131,11 @@ CK_INLINE void ask_ahead(const Block& block, const Operands& o, int64_t col, int
   }
 }
 
-// Walks the tiles of a block.
-template <class Policy>
+// Walks the tiles of a block. The columns of the layouts are words of the products.
+template <class Policy, class Products = Float32Products>
 CK_INLINE void walk(const Block& block, const Layout& x_layout, const float* x_left, const Layout& y_layout, const float* y_right,
-                    const int32_t* partner, float* positive, const Scratch& scratch, Policy& policy) {
+                    const int32_t* partner, float* positive, const Scratch& scratch, Policy& policy,
+                    const Products& products = Products()) {
   const Operands operands = {x_layout, x_left, y_layout, y_right};
   const int64_t cols = x_layout.cols, dots = dot_block(cols);
   const int64_t slice = cols > SLICED_ROW && scratch.coefficients != nullptr ? SLICE : cols;
@@ -156,7 +157,7 @@ CK_INLINE void walk(const Block& block, const Layout& x_layout, const float* x_l
         const float* left = group_at(x_layout, x_left, group_row) + first * GROUP;
         for (int s = 0; s < GROUP; s += MR) {
           float* sums = scratch.coefficients + (g * GROUP + s) * BLOCK_STRIDE + (col - block.col_first);
-          stored_dot_tile<BLOCK_STRIDE>(left + s * NR, right, slice, dots, first == 0 ? nullptr : sums, ahead, sums);
+          stored_dot_tile<BLOCK_STRIDE, false>(products, left + s * NR, right, slice, dots, first == 0 ? nullptr : sums, ahead, sums);
         }
       }
     }
@@ -180,10 +181,11 @@ CK_INLINE void walk(const Block& block, const Layout& x_layout, const float* x_l
         const int r = g * GROUP + s;
         const float* sums = first == 0 ? nullptr : scratch.coefficients + r * BLOCK_STRIDE + c;
         if (plain) {
-          dot_tile(left + s * NR, right, cols - first, dots, sums, ahead,
-                   [&](int i, Floats y0, Floats y1) CK_LAMBDA_INLINE { policy.row(r + i, row + i, y0, y1); });
+          dot_tile(products, left + s * NR, right, cols - first, dots, sums, ahead, [&](int i, Floats y0, Floats y1) CK_LAMBDA_INLINE {
+            policy.row(r + i, row + i, products.similarity(y0), products.similarity(y1));
+          });
         } else {
-          stored_dot_tile<NR>(left + s * NR, right, cols - first, dots, sums, ahead, scratch.tile);
+          stored_dot_tile<NR, true>(products, left + s * NR, right, cols - first, dots, sums, ahead, scratch.tile);
           exclude(block, row, col, partner, positive, scratch.tile);
           for (int i = 0; i < MR; ++i) policy.row(r + i, row + i, load(scratch.tile + i * NR), load(scratch.tile + i * NR + LANES));
         }
@@ -201,25 +203,30 @@ CK_INLINE void walk(const Block& block, const Layout& x_layout, const float* x_l
 }
 
 // x_sums += G y and y_sums += G^T x for the coefficients G of a block, [rows of the listed groups][BLOCK_STRIDE]. With `set`, for
-// passes whose sums nobody cleared, sums that are fresh are written instead.
+// passes whose sums nobody cleared, sums that are fresh are written instead. The layouts are those of the sums; x_left and y_left hold
+// PER_WORD rows a word, so a group of them takes the PER_WORD-th part; `spare` is memory for the coefficients a second time.
 // Where the tile walk left columns unwritten (past the last tile of an edge block) they are cleared first.
+template <class Products = Float32Products>
 CK_INLINE void apply(const Block& block, const Layout& x_layout, const float* x_left, float* x_sums, const Layout& y_layout,
-                     const float* y_left, float* y_sums, float* coefficients, bool set = false) {
+                     const float* y_left, float* y_sums, float* coefficients, bool set = false, const Products& products = Products(),
+                     float* spare = nullptr) {
   static constexpr int32_t ALL[BLOCK_GROUPS] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
   static_assert(BLOCK_GROUPS == 16, "ALL lists every group of a block");
   constexpr int PIECE = GROUP * NR;  // of a group in a chunk
+  constexpr int PER_WORD = Products::PER_WORD, ROW = BLOCK_STRIDE / PER_WORD, STEP = GROUP / PER_WORD;
   const int width = static_cast<int>(block.col_last - block.col_first);
   const int col_groups = (width + GROUP - 1) / GROUP;
   const int written = (width + NR - 1) / NR * NR;
   if (col_groups * GROUP > written)
     for (int r = 0; r < block.count * GROUP; ++r)
-      for (int c = written; c < col_groups * GROUP; ++c) coefficients[r * BLOCK_STRIDE + c] = 0.0f;
+      for (int c = written / PER_WORD; c < col_groups * STEP; ++c) coefficients[r * ROW + c] = 0.0f;
+  const float* by_rows = Products::by_rows(coefficients, block.count * GROUP, col_groups * GROUP, spare);
   const int64_t x_base = block.row_first / GROUP * x_layout.group_stride;
   const int64_t y_base = block.col_first / GROUP * y_layout.group_stride;
   Ahead ahead;
   // Of chunk c, group g of the columns: rows, and sums of the block's rows.
   const auto ask_columns = [&](int64_t chunk, int g) CK_LAMBDA_INLINE {
-    if (chunk < y_layout.chunks) ahead.add(y_left + y_base + chunk * PIECE + g * y_layout.group_stride, PIECE);
+    if (chunk < y_layout.chunks) ahead.add(y_left + (y_base + chunk * PIECE + g * y_layout.group_stride) / PER_WORD, PIECE / PER_WORD);
   };
   const auto ask_sums = [&](const Layout& layout, const float* sums, int64_t base, int64_t chunk, int g) CK_LAMBDA_INLINE {
     if (sums != nullptr && chunk < layout.chunks) ahead.add(sums + base + chunk * PIECE + g * layout.group_stride, PIECE);
@@ -238,9 +245,9 @@ CK_INLINE void apply(const Block& block, const Layout& x_layout, const float* x_
         ask_sums(y_layout, y_sums, y_base, chunk, g);
         ask_sums(x_layout, x_sums, x_base, chunk, g);
         for (int s = 0; s < GROUP; s += MR)
-          apply_tile<BLOCK_STRIDE, 1>(coefficients + (g * GROUP + s) * BLOCK_STRIDE + skip * GROUP, y_left + y_base + at,
-                                      y_layout.group_stride, ALL + skip, col_groups - skip, set && block.row_fresh,
-                                      x_sums + x_base + block.groups[g] * x_layout.group_stride + at + s * NR, ahead);
+          apply_tile<ROW, 1>(products, coefficients + (g * GROUP + s) * ROW + skip * STEP, y_left + (y_base + at) / PER_WORD,
+                             y_layout.group_stride / PER_WORD, ALL + skip, col_groups - skip, set && block.row_fresh,
+                             x_sums + x_base + block.groups[g] * x_layout.group_stride + at + s * NR, ahead);
       }
     }
     if (y_sums != nullptr) {
@@ -249,8 +256,9 @@ CK_INLINE void apply(const Block& block, const Layout& x_layout, const float* x_
         ahead.clear();
         ask_columns(chunk + 1, g);
         for (int s = 0; s < GROUP; s += MR)
-          apply_tile<1, BLOCK_STRIDE>(coefficients + g * GROUP + s, x_left + x_base + at, x_layout.group_stride, block.groups, count,
-                                      set && block.col_fresh, y_sums + y_base + g * y_layout.group_stride + at + s * NR, ahead);
+          apply_tile<1, BLOCK_STRIDE>(products, by_rows + g * GROUP + s, x_left + (x_base + at) / PER_WORD,
+                                      x_layout.group_stride / PER_WORD, block.groups, count, set && block.col_fresh,
+                                      y_sums + y_base + g * y_layout.group_stride + at + s * NR, ahead);
       }
     }
   }

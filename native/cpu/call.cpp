@@ -46,6 +46,7 @@ const KernelTable& kernels_or_fail() {
 }
 
 constexpr int64_t SCRATCH_FLOATS = int64_t{BLOCK_LARGE} * BLOCK_STRIDE + 2 * BLOCK_LARGE * MAX_LANES + 2 * BLOCK_LARGE + GROUP * MAX_WIDTH;
+constexpr int64_t SCRATCH_WORDS = int64_t{BLOCK_LARGE} * (BLOCK_STRIDE / 2);
 
 }  // namespace
 
@@ -68,8 +69,14 @@ Layout make_layout(int64_t rows, int64_t cols, int32_t width) {
   return layout;
 }
 
-Call::Call(const ck_options& options) : options_(options), kernels_(kernels_or_fail()) {
-  if (options.precision != CK_FLOAT32) throw Failure{CK_UNAVAILABLE, -1, -1, -1, "the CPU library computes in float32 only"};
+Call::Call(const ck_options& options, bool bfloat16) : options_(options), kernels_(kernels_or_fail()) {
+  if (options.precision == CK_BFLOAT16 && bfloat16) {
+    bfloat16_ = dispatch().bfloat16;
+    if (bfloat16_ == nullptr)
+      throw Failure{CK_UNAVAILABLE, -1, -1, -1, "on the CPU bfloat16 needs AVX512_BF16, and avx512 as the instruction set in use"};
+  } else if (options.precision != CK_FLOAT32) {
+    throw Failure{CK_UNAVAILABLE, -1, -1, -1, "the CPU library computes in float32, and only NT-Xent in bfloat16 too"};
+  }
   threads_ = options.threads > 0 ? options.threads : default_threads();
   if (threads_ > MAX_THREADS) threads_ = MAX_THREADS;
 }
@@ -87,7 +94,8 @@ void Call::check() const {
   if (stop_.load(std::memory_order_relaxed)) throw Failure{CK_CANCELLED};
 }
 
-ScratchSet::ScratchSet(Arena& arena, int threads) : base_(arena.take<float>(SCRATCH_FLOATS * threads)) {}
+ScratchSet::ScratchSet(Arena& arena, int threads, bool words)
+    : base_(arena.take<float>(SCRATCH_FLOATS * threads)), words_(words ? arena.take<float>(SCRATCH_WORDS * threads) : nullptr) {}
 
 Scratch ScratchSet::of(int slot) const {
   float* p = base_ + SCRATCH_FLOATS * slot;
@@ -103,6 +111,7 @@ Scratch ScratchSet::of(int slot) const {
   scratch.col_lanes = take(BLOCK_LARGE);
   scratch.col_peaks = take(BLOCK_LARGE);
   scratch.tile = take(GROUP * MAX_WIDTH);
+  scratch.words = words_ == nullptr ? nullptr : words_ + SCRATCH_WORDS * slot;
   return scratch;
 }
 

@@ -48,10 +48,12 @@ inline int64_t job_count(int64_t rows, int64_t per_job) { return (rows + per_job
 
 class Call {
  public:
-  explicit Call(const ck_options& options);
+  // `bfloat16`: the kernel has that precision, too. Throws CK_UNAVAILABLE for one that it, or this machine, lacks.
+  explicit Call(const ck_options& options, bool bfloat16 = false);
 
   const ck_options& options() const { return options_; }
   const KernelTable& kernels() const { return kernels_; }
+  const Bfloat16Table* bfloat16() const { return bfloat16_; }  // NULL: the call is in float32
   int threads() const { return threads_; }
   bool normalize() const { return options_.normalize != 0; }
 
@@ -94,17 +96,19 @@ class Call {
  private:
   ck_options options_;
   const KernelTable& kernels_;
+  const Bfloat16Table* bfloat16_ = nullptr;
   int threads_;
   std::atomic<bool> stop_{false};
 };
 
-// Scratch of every slot.
+// Scratch of every slot, `words` only on request.
 struct ScratchSet {
-  ScratchSet(Arena& arena, int threads);
+  ScratchSet(Arena& arena, int threads, bool words = false);
   Scratch of(int slot) const;
 
  private:
   float* base_;
+  float* words_;
 };
 
 // A matrix in packed form.

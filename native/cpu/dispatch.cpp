@@ -39,7 +39,7 @@ const Choice CHOICES[] = {
 };
 
 Dispatch choose() {
-  Dispatch result = {nullptr, ""};
+  Dispatch result = {nullptr, nullptr, ""};
 #if defined(__x86_64__)
   __builtin_cpu_init();
 #endif
@@ -49,6 +49,9 @@ Dispatch choose() {
     if (!any && std::strcmp(wanted, choice.name) != 0) continue;
     if (choice.supported()) {
       result.kernels = &choice.table();
+#if defined(__x86_64__)
+      if (choice.supported == has_avx512 && __builtin_cpu_supports("avx512bf16")) result.bfloat16 = &avx512_bf16_kernels();
+#endif
       return result;
     }
     if (!any) {

@@ -8,8 +8,9 @@
 namespace ck {
 
 struct Dispatch {
-  const KernelTable* kernels;  // NULL: the named instruction set cannot run here
-  char reason[160];            // why, when kernels is NULL
+  const KernelTable* kernels;     // NULL: the named instruction set cannot run here
+  const Bfloat16Table* bfloat16;  // NULL: the instruction set in use or this CPU has no products of bfloat16
+  char reason[160];               // why, when kernels is NULL
 };
 
 const Dispatch& dispatch();

@@ -11,6 +11,7 @@
 
 #include <stdint.h>
 
+#include "cpu/bfloat16_kernels.hpp"
 #include "cpu/contrast_kernels.hpp"
 #include "cpu/nearest_kernels.hpp"
 
@@ -61,6 +62,7 @@ struct BlockPair {
 // Working memory of one participant of a parallel region.
 struct Scratch {
   float* coefficients;  // [BLOCK_LARGE][BLOCK_STRIDE]
+  float* words;         // [BLOCK_LARGE][BLOCK_STRIDE / 2]: coefficients in bfloat16; NULL in other precisions
   float* row_lanes;     // [BLOCK_LARGE][MAX_LANES]
   float* row_peaks;     // [BLOCK_LARGE][MAX_LANES]
   float* col_lanes;     // [BLOCK_LARGE]
@@ -73,14 +75,17 @@ struct NtXentPass {
   const Layout* layout;
   const float* left;
   const float* right;
-  float* sums;             // backward
-  const int32_t* partner;  // [padded_rows]: index of each row's positive, -1 for padding
-  double* row_sums;        // forward: sum over negatives of 2^(y - shift)
-  float* row_peaks;        // forward: largest y of the negatives; NULL: not wanted
-  float* positive_peaks;   // forward with row_peaks: y of the positive, from the same arithmetic
-  const float* weights;    // backward: w_i
-  const float* own_shift;  // repair: the shift of each row, huge for rows that need no repair
-  const uint8_t* active;   // repair: [padded_rows / GROUP], 1 where a group holds a row to repair
+  float scale;                // bfloat16: y is the dot product times this
+  const Layout* sums_layout;  // backward: of the sums and, but for words of several rows, of `rows`
+  const float* rows;          // backward: what coefficients are applied to
+  float* sums;                // backward
+  const int32_t* partner;     // [padded_rows]: index of each row's positive, -1 for padding
+  double* row_sums;           // forward: sum over negatives of 2^(y - shift)
+  float* row_peaks;           // forward: largest y of the negatives; NULL: not wanted
+  float* positive_peaks;      // forward with row_peaks: y of the positive, from the same arithmetic
+  const float* weights;       // backward: w_i
+  const float* own_shift;     // repair: the shift of each row, huge for rows that need no repair
+  const uint8_t* active;      // repair: [padded_rows / GROUP], 1 where a group holds a row to repair
   float shift;
   int32_t block;  // rows of a block
 };
@@ -120,12 +125,14 @@ struct ApplyPass {
 };
 
 // Gradient rows out of accumulated sums: g = sums * sums_scale - (probability_i + probability_p) * u_p - self_weight_i * u_i,
-// projected on the tangent space when normalised, times scale / |x_i|.
+// projected on the tangent space when normalised, times scale / |x_i|. Rows that were made units before (`lengths`) are taken as they
+// are: u_i is row i of `data`, and |x_i| its length before.
 struct FinishJob {
   const float* data;
   const Layout* layout;
   const float* sums;
   const double* norms;
+  const double* lengths;      // NULL, or per row
   const int32_t* partner;     // NULL: no positive
   const double* probability;  // with partner
   const double* self_weight;  // NULL, or per row
@@ -188,14 +195,24 @@ struct RowLossJob {
   double largest_probability;  // out
 };
 
+struct NtXentTable {
+  void (*forward)(const NtXentPass& pass, const BlockPair& pair, const Scratch& scratch);
+  void (*backward)(const NtXentPass& pass, const BlockPair& pair, const Scratch& scratch);
+  void (*repair_forward)(const NtXentPass& pass, const BlockPair& pair, const Scratch& scratch);
+  void (*repair_backward)(const NtXentPass& pass, const BlockPair& pair, const Scratch& scratch);
+};
+
+// Bfloat16 beside the table of an instruction set: what a CPU may have or lack.
+struct Bfloat16Table {
+  void (*pack)(RoundJob* job);
+  NtXentTable nt_xent;
+};
+
 struct KernelTable {
   const char* name;
   int32_t width;
   void (*pack)(PackJob* job);
-  void (*nt_xent_forward)(const NtXentPass& pass, const BlockPair& pair, const Scratch& scratch);
-  void (*nt_xent_backward)(const NtXentPass& pass, const BlockPair& pair, const Scratch& scratch);
-  void (*nt_xent_repair_forward)(const NtXentPass& pass, const BlockPair& pair, const Scratch& scratch);
-  void (*nt_xent_repair_backward)(const NtXentPass& pass, const BlockPair& pair, const Scratch& scratch);
+  NtXentTable nt_xent;
   double (*uniformity)(const UniformityPass& pass, const BlockPair& pair, const Scratch& scratch);
   void (*half_squares)(const Layout& layout, const float* left, const float* right, int64_t first, int64_t last, float* tile, float* out);
   float (*uniformity_peak)(const UniformityPass& pass, const BlockPair& pair, const Scratch& scratch);
@@ -215,6 +232,7 @@ const KernelTable& portable_kernels();
 #if defined(__x86_64__) || defined(_M_X64)
 const KernelTable& avx2_kernels();
 const KernelTable& avx512_kernels();
+const Bfloat16Table& avx512_bf16_kernels();
 #endif
 
 }  // namespace ck

@@ -3,12 +3,16 @@
 // With y_ij = s_ij log2(e) / temperature, every pass over pairs takes e_ij = 2^(y_ij - shift) with one fixed shift. Rows whose
 // sum of negatives N_i falls under the floor (tile_sizes.hpp) are repaired: the forward pass noted their largest y, and a second
 // pass takes their terms relative to it. Their weight in the main backward pass is 0, and a repair pass adds what is theirs.
+//
+// In bfloat16 the problem is that of the rounded unit rows, taken as they are (RoundedRows); only the gradients are then carried on to
+// the rows they came from.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 
 #include "cpu/call.hpp"
 #include "cpu/losses.hpp"
+#include "cpu/rounded_rows.hpp"
 #include "policies/pair_policy.hpp"
 
 namespace ck {
@@ -27,8 +31,9 @@ struct RowTotals {
 
 struct Buffers {
   Buffers(Arena& arena, const ck_matrix& z, bool gradients, const Call& call, int threads)
-      : packed(arena, z, call.kernels().width, true, true, call.options().stats != 0),
-        scratch(arena, threads),
+      : packed(arena, z, call.kernels().width, call.bfloat16() == nullptr, call.bfloat16() == nullptr, call.options().stats != 0),
+        rounded(arena, packed.layout, gradients, call.bfloat16()),
+        scratch(arena, threads, call.bfloat16() != nullptr),
         finish(arena, z.rows, z.cols, threads),
         side(job_rows(z.rows)),
         jobs(arena.take<PairJob>(Schedule::job_count(z.rows, -1, side))),
@@ -51,6 +56,7 @@ struct Buffers {
   }
 
   Packed packed;
+  RoundedRows rounded;
   ScratchSet scratch;
   Gradient finish;
   int64_t side;  // rows of a job
@@ -76,10 +82,8 @@ double multiply_adds(int64_t rows, int64_t cols, bool gradients) {
   return 0.5 * static_cast<double>(rows) * static_cast<double>(rows) * static_cast<double>(cols) * (gradients ? 4 : 1);
 }
 
-// What does not depend on the matrix being numbers: a single pair has nothing to compare with.
-void single_pair(const ck_matrix& z, const ck_options& options, float* per_row, float* row_log_sum_exp, float* gradient,
-                 ck_result& result) {
-  Call call(options);
+// What does not depend on the matrix being numbers: a single pair has nothing to compare with. In float32 whatever the precision.
+void single_pair(const ck_matrix& z, const Call& call, float* per_row, float* row_log_sum_exp, float* gradient, ck_result& result) {
   double norms[2];
   for (int row = 0; row < 2; ++row) {
     NormJob job = {z.data, z.cols, row, row + 1, norms, -1};
@@ -88,7 +92,7 @@ void single_pair(const ck_matrix& z, const ck_options& options, float* per_row, 
   }
   double s = call.kernels().dot(z.data, z.data + z.cols, z.cols);
   if (call.normalize()) s = norms[0] > 0.0 && norms[1] > 0.0 ? s / norms[0] / norms[1] : 0.0;
-  const double logit = s / options.temperature;
+  const double logit = s / call.options().temperature;
   if (std::fabs(logit) > LARGEST_BOUND)
     throw Failure{CK_OUT_OF_RANGE, 0, 0, -1, "products of rows divided by the temperature do not fit float32"};
   for (int row = 0; row < 2; ++row) {
@@ -103,21 +107,33 @@ void single_pair(const ck_matrix& z, const ck_options& options, float* per_row, 
 class NtXent {
  public:
   NtXent(Call& call, Buffers& buffers, const ck_matrix& z, int threads)
-      : call_(call), b_(buffers), z_(z), rows_(z.rows), threads_(threads), schedule_(z.rows, -1, b_.side, b_.jobs, b_.turns) {}
+      : call_(call),
+        b_(buffers),
+        bfloat16_(call.bfloat16()),
+        kernels_(bfloat16_ != nullptr ? bfloat16_->nt_xent : call.kernels().nt_xent),
+        z_({bfloat16_ != nullptr ? buffers.rounded.rows : z.data, z.rows, z.cols}),
+        unit_(call.normalize() && bfloat16_ == nullptr),
+        rows_(z.rows),
+        threads_(threads),
+        schedule_(z.rows, -1, b_.side, b_.jobs, b_.turns) {}
 
   void run(int32_t pairs, float* per_row, float* row_log_sum_exp, float* gradient, ck_result& result) {
     const double temperature = call_.options().temperature;
-    const double scale = std::sqrt(LOG2_E / temperature);
+    const double scale = bfloat16_ != nullptr ? 1.0 : std::sqrt(LOG2_E / temperature);
     const PairLayout layout = {static_cast<int>(rows_), pairs == CK_PAIRS_INTERLEAVED ? PairLayout::kInterleaved : PairLayout::kHalves};
-    pack(call_, threads_, b_.packed, scale, nullptr, 0, [&](int64_t first, int64_t last) {
+    const auto prepare = [&](int64_t first, int64_t last) {
       for (int64_t i = first; i < last; ++i) {
         b_.partner[i] = i < rows_ ? layout.positive(static_cast<int>(i)) : -1;
         b_.row_sums[i] = 0.0;
         b_.row_peaks[i] = -3e38f;
         b_.weights[i] = 0.0f;
       }
-    });
-    const double largest = call_.normalize() ? 1.0 : b_.packed.largest_norm * b_.packed.largest_norm;
+    };
+    if (bfloat16_ != nullptr)
+      pack_rounded(call_, threads_, b_.packed, b_.rounded, 0, prepare);
+    else
+      pack(call_, threads_, b_.packed, scale, nullptr, 0, prepare);
+    const double largest = unit_ ? 1.0 : b_.packed.largest_norm * b_.packed.largest_norm;
     const double bound = largest * LOG2_E / temperature;  // of |y|
     if (!(bound <= LARGEST_BOUND))
       throw Failure{CK_OUT_OF_RANGE, 0, -1, -1, "products of rows divided by the temperature do not fit float32"};
@@ -133,9 +149,12 @@ class NtXent {
  private:
   NtXentPass pass() const {
     NtXentPass pass = {};
-    pass.layout = &b_.packed.layout;
-    pass.left = b_.packed.left;
-    pass.right = b_.packed.right;
+    pass.sums_layout = &b_.packed.layout;
+    pass.layout = bfloat16_ != nullptr ? &b_.rounded.words : &b_.packed.layout;
+    pass.left = bfloat16_ != nullptr ? b_.rounded.left : b_.packed.left;
+    pass.right = bfloat16_ != nullptr ? b_.rounded.right : b_.packed.right;
+    pass.rows = bfloat16_ != nullptr ? b_.rounded.pairs : b_.packed.left;
+    pass.scale = static_cast<float>(LOG2_E / call_.options().temperature);
     pass.sums = b_.sums;
     pass.partner = b_.partner;
     pass.row_sums = b_.row_sums;
@@ -154,8 +173,7 @@ class NtXent {
       forward.positive_peaks = b_.positive_peaks;
     }
     call_.pairs(
-        threads_, schedule_,
-        [&](const BlockPair& pair, int64_t, int slot) { call_.kernels().nt_xent_forward(forward, pair, b_.scratch.of(slot)); },
+        threads_, schedule_, [&](const BlockPair& pair, int64_t, int slot) { kernels_.forward(forward, pair, b_.scratch.of(slot)); },
         job_count(rows_, ROWS_PER_JOB), [&](int64_t job, int) { positives(job); });
   }
 
@@ -166,7 +184,7 @@ class NtXent {
       const int64_t p = b_.partner[i];
       if (p < i) continue;
       double s = call_.kernels().dot(z_.data + i * z_.cols, z_.data + p * z_.cols, z_.cols);
-      if (call_.normalize()) {
+      if (unit_) {
         const double a = b_.packed.norms[i], b = b_.packed.norms[p];
         s = a > 0.0 && b > 0.0 ? s / a / b : 0.0;
       }
@@ -189,9 +207,8 @@ class NtXent {
     }
     if (!repairs_) return;
     const NtXentPass repair = pass();
-    call_.pairs(threads_, schedule_, [&](const BlockPair& pair, int64_t, int slot) {
-      call_.kernels().nt_xent_repair_forward(repair, pair, b_.scratch.of(slot));
-    });
+    call_.pairs(threads_, schedule_,
+                [&](const BlockPair& pair, int64_t, int slot) { kernels_.repair_forward(repair, pair, b_.scratch.of(slot)); });
   }
 
   bool repaired(int64_t i) const { return repairs_ && b_.own_shift[i] < 1e38f; }
@@ -246,12 +263,11 @@ class NtXent {
     NtXentPass backward = pass();
     backward.weights = b_.weights;
     call_.pairs(threads_, schedule_,
-                [&](const BlockPair& pair, int64_t, int slot) { call_.kernels().nt_xent_backward(backward, pair, b_.scratch.of(slot)); });
+                [&](const BlockPair& pair, int64_t, int slot) { kernels_.backward(backward, pair, b_.scratch.of(slot)); });
     if (!repairs_) return;
     backward.weights = b_.repair_weights;
-    call_.pairs(threads_, schedule_, [&](const BlockPair& pair, int64_t, int slot) {
-      call_.kernels().nt_xent_repair_backward(backward, pair, b_.scratch.of(slot));
-    });
+    call_.pairs(threads_, schedule_,
+                [&](const BlockPair& pair, int64_t, int slot) { kernels_.repair_backward(backward, pair, b_.scratch.of(slot)); });
   }
 
   void write(float* per_row, float* row_log_sum_exp, float* gradient, double scale, double largest, ck_result& result) {
@@ -262,6 +278,7 @@ class NtXent {
       job.layout = &b_.packed.layout;
       job.sums = b_.sums;
       job.norms = b_.packed.norms;
+      job.lengths = b_.rounded.lengths;
       job.partner = b_.partner;
       job.probability = b_.probability;
       job.sums_scale = std::ldexp(1.0 / scale, -power_);
@@ -297,7 +314,7 @@ class NtXent {
     }
     for (int64_t i = 0; i < rows_; ++i) {
       const double norm = b_.packed.norms[i];
-      self += !call_.normalize() ? norm * norm : norm > 0.0 ? 1.0 : 0.0;
+      self += !unit_ ? norm * norm : norm > 0.0 ? 1.0 : 0.0;
     }
     const double count = static_cast<double>(rows_);
     return (all - self - totals_.positive) / (count * (count - 2));
@@ -305,7 +322,10 @@ class NtXent {
 
   Call& call_;
   Buffers& b_;
-  const ck_matrix& z_;
+  const Bfloat16Table* bfloat16_;
+  const NtXentTable& kernels_;
+  const ck_matrix z_;  // in bfloat16 the rounded rows
+  const bool unit_;    // similarities are of z_ divided by its norms
   int64_t rows_;
   int threads_;
   Schedule schedule_;
@@ -320,8 +340,8 @@ class NtXent {
 
 void nt_xent(const ck_matrix& z, int32_t pairs, const ck_options& options, float* per_row, float* row_log_sum_exp, float* gradient,
              ck_result& result) {
-  if (z.rows == 2) return single_pair(z, options, per_row, row_log_sum_exp, gradient, result);
-  Call call(options);
+  Call call(options, true);
+  if (z.rows == 2) return single_pair(z, call, per_row, row_log_sum_exp, gradient, result);
   const int threads = call.threads_for(multiply_adds(z.rows, z.cols, gradient != nullptr));
   Workspace workspace(nt_xent_bytes(z.rows, z.cols, gradient != nullptr, options));
   Arena arena(workspace.data());
@@ -330,8 +350,8 @@ void nt_xent(const ck_matrix& z, int32_t pairs, const ck_options& options, float
 }
 
 int64_t nt_xent_bytes(int64_t rows, int64_t cols, bool gradients, const ck_options& options) {
+  Call call(options, true);
   if (rows == 2) return 0;
-  Call call(options);
   Arena arena(nullptr);
   const ck_matrix z = {nullptr, rows, cols};
   Buffers buffers(arena, z, gradients, call, call.threads_for(multiply_adds(rows, cols, gradients)));

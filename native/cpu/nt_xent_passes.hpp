@@ -1,4 +1,5 @@
-// The passes of NT-Xent over a pair of blocks: forward, backward, and both again for rows that need repair.
+// The passes of NT-Xent over a pair of blocks: forward, backward, and both again for rows that need repair. Products says how the
+// operands hold numbers (tile.hpp).
 // Included by unit.hpp in the namespace of an instruction set.
 #pragma once
 
@@ -28,7 +29,7 @@ struct NtXentForward {
   }
 };
 
-template <bool PEAKS>
+template <class Products, bool PEAKS>
 CK_INLINE void nt_xent_forward_blocks(const NtXentPass& pass, const BlockPair& pair, const Scratch& scratch) {
   for_blocks(pair, pass.block, [&](const Block& block) {
     NtXentForward<PEAKS> policy;
@@ -39,21 +40,24 @@ CK_INLINE void nt_xent_forward_blocks(const NtXentPass& pass, const BlockPair& p
     policy.peaks.rows = scratch.row_peaks;
     policy.peaks.cols = scratch.col_peaks;
     if (PEAKS) policy.peaks.clear(block.count, BLOCK_LARGE);
-    walk(block, *pass.layout, pass.left, *pass.layout, pass.right, pass.partner, pass.positive_peaks, scratch, policy);
+    walk(block, *pass.layout, pass.left, *pass.layout, pass.right, pass.partner, pass.positive_peaks, scratch, policy,
+         Products::of(pass.scale));
     policy.sums.flush_rows(block, pass.row_sums);
     policy.sums.flush_cols(block, pass.row_sums);
     if (PEAKS) policy.peaks.flush(block, pass.row_peaks);
   });
 }
 
+template <class Products>
 void nt_xent_forward(const NtXentPass& pass, const BlockPair& pair, const Scratch& scratch) {
   if (pass.row_peaks != nullptr)
-    nt_xent_forward_blocks<true>(pass, pair, scratch);
+    nt_xent_forward_blocks<Products, true>(pass, pair, scratch);
   else
-    nt_xent_forward_blocks<false>(pass, pair, scratch);
+    nt_xent_forward_blocks<Products, false>(pass, pair, scratch);
 }
 
 // NT-Xent backward: the coefficient of a pair is e (w_i + w_j), for both rows.
+template <class Products>
 struct NtXentBackward {
   float* coefficients;
   const float* weights;
@@ -66,11 +70,10 @@ struct NtXentBackward {
   }
   CK_INLINE void row(int r, int64_t i, Floats y0, Floats y1) {
     const Floats w = broadcast(weights[i]);
-    float* out = coefficients + r * BLOCK_STRIDE;
-    store(out, mul(exp2(sub(y0, shift)), add(w, w0)));
-    store(out + LANES, mul(exp2(sub(y1, shift)), add(w, w1)));
+    Products::store_coefficients(coefficients + r * (BLOCK_STRIDE / Products::PER_WORD), mul(exp2(sub(y0, shift)), add(w, w0)),
+                                 mul(exp2(sub(y1, shift)), add(w, w1)));
   }
-  CK_INLINE void end(int64_t) { coefficients += NR; }
+  CK_INLINE void end(int64_t) { coefficients += NR / Products::PER_WORD; }
 };
 
 CK_INLINE bool any_weight(const float* weights, int64_t first, int64_t last) {
@@ -79,17 +82,26 @@ CK_INLINE bool any_weight(const float* weights, int64_t first, int64_t last) {
   return any;
 }
 
+// Walks a block with a policy that stores coefficients, then applies them to the rows of both sides.
+template <class Products, class Policy>
+CK_INLINE void apply_coefficients(const Block& block, const NtXentPass& pass, const Scratch& scratch, Policy& policy, bool set) {
+  const Products products = Products::of(pass.scale);
+  walk(block, *pass.layout, pass.left, *pass.layout, pass.right, pass.partner, nullptr, scratch, policy, products);
+  apply(block, *pass.sums_layout, pass.rows, pass.sums, *pass.sums_layout, pass.rows, pass.sums, Products::coefficients(scratch), set,
+        products, scratch.coefficients);
+}
+
+template <class Products>
 void nt_xent_backward(const NtXentPass& pass, const BlockPair& pair, const Scratch& scratch) {
   for_blocks(pair, pass.block, [&](const Block& block) {
     if (!any_weight(pass.weights, block.row_first, block.row_last) && !any_weight(pass.weights, block.col_first, block.col_last))
-      return clear_fresh(block, *pass.layout, pass.sums);
-    NtXentBackward policy;
-    policy.coefficients = scratch.coefficients;
+      return clear_fresh(block, *pass.sums_layout, pass.sums);
+    NtXentBackward<Products> policy;
+    policy.coefficients = Products::coefficients(scratch);
     policy.weights = pass.weights;
     policy.first_col = block.col_first;
     policy.shift = broadcast(pass.shift);
-    walk(block, *pass.layout, pass.left, *pass.layout, pass.right, pass.partner, nullptr, scratch, policy);
-    apply(block, *pass.layout, pass.left, pass.sums, *pass.layout, pass.left, pass.sums, scratch.coefficients, true);
+    apply_coefficients<Products>(block, pass, scratch, policy, true);
   });
 }
 
@@ -132,6 +144,7 @@ struct RepairForward {
   CK_INLINE void end(int64_t c) { sums.end(c); }
 };
 
+template <class Products>
 void nt_xent_repair_forward(const NtXentPass& pass, const BlockPair& pair, const Scratch& scratch) {
   for_repairs(pass, pair, [&](const Block& block) {
     RepairForward policy;
@@ -139,12 +152,13 @@ void nt_xent_repair_forward(const NtXentPass& pass, const BlockPair& pair, const
     policy.sums.rows = scratch.row_lanes;
     policy.sums.cols = scratch.col_lanes;
     policy.sums.clear(block.count, BLOCK_LARGE);
-    walk(block, *pass.layout, pass.left, *pass.layout, pass.right, pass.partner, nullptr, scratch, policy);
+    walk(block, *pass.layout, pass.left, *pass.layout, pass.right, pass.partner, nullptr, scratch, policy, Products::of(pass.scale));
     policy.sums.flush_rows(block, pass.row_sums);
   });
 }
 
 // The coefficient of a repaired row with any other: e w_i, applied to both.
+template <class Products>
 struct RepairBackward {
   float* coefficients;
   const float* weights;
@@ -153,22 +167,26 @@ struct RepairBackward {
   CK_INLINE void begin(int64_t) {}
   CK_INLINE void row(int r, int64_t i, Floats y0, Floats y1) {
     const Floats shift = broadcast(own_shift[i]), w = broadcast(weights[i]);
-    float* out = coefficients + r * BLOCK_STRIDE;
-    store(out, mul(exp2(sub(y0, shift)), w));
-    store(out + LANES, mul(exp2(sub(y1, shift)), w));
+    Products::store_coefficients(coefficients + r * (BLOCK_STRIDE / Products::PER_WORD), mul(exp2(sub(y0, shift)), w),
+                                 mul(exp2(sub(y1, shift)), w));
   }
-  CK_INLINE void end(int64_t) { coefficients += NR; }
+  CK_INLINE void end(int64_t) { coefficients += NR / Products::PER_WORD; }
 };
 
+template <class Products>
 void nt_xent_repair_backward(const NtXentPass& pass, const BlockPair& pair, const Scratch& scratch) {
   for_repairs(pass, pair, [&](const Block& block) {
-    RepairBackward policy;
-    policy.coefficients = scratch.coefficients;
+    RepairBackward<Products> policy;
+    policy.coefficients = Products::coefficients(scratch);
     policy.weights = pass.weights;
     policy.own_shift = pass.own_shift;
-    walk(block, *pass.layout, pass.left, *pass.layout, pass.right, pass.partner, nullptr, scratch, policy);
-    apply(block, *pass.layout, pass.left, pass.sums, *pass.layout, pass.left, pass.sums, scratch.coefficients);
+    apply_coefficients<Products>(block, pass, scratch, policy, false);
   });
+}
+
+template <class Products>
+constexpr NtXentTable nt_xent_table() {
+  return {nt_xent_forward<Products>, nt_xent_backward<Products>, nt_xent_repair_forward<Products>, nt_xent_repair_backward<Products>};
 }
 
 }  // namespace CK_ISA

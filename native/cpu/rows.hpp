@@ -124,13 +124,14 @@ void finish(FinishJob* job) {
   const Doubles sums_scale = double_broadcast(job->sums_scale);
   for (int64_t row = job->first; row < job->last; ++row) {
     const float* x = job->data + row * cols;
-    const double norm = job->norms[row];
+    const double norm = job->lengths != nullptr ? job->lengths[row] : job->norms[row];
     if (job->normalize && norm == 0.0) {  // the gradient of a zero row is 0
       if (job->gradient != nullptr)
         for (int64_t k = 0; k < cols; ++k) job->gradient[row * cols + k] = 0.0f;
       continue;
     }
-    const double unit = job->normalize ? 1.0 / norm : 1.0;
+    const double inverse = job->normalize ? 1.0 / norm : 1.0;
+    const double unit = job->lengths != nullptr ? 1.0 : inverse;
     const float* partner = x;
     double partner_weight = 0.0;
     if (job->partner != nullptr) {
@@ -138,7 +139,7 @@ void finish(FinishJob* job) {
       partner = job->data + p * cols;
       // Both rows of a pair pull at each other: the coefficient is -(q_i + q_p).
       partner_weight = -(job->probability[row] + job->probability[p]);
-      if (job->normalize) partner_weight = job->norms[p] > 0.0 ? partner_weight / job->norms[p] : 0.0;
+      if (job->normalize && job->lengths == nullptr) partner_weight = job->norms[p] > 0.0 ? partner_weight / job->norms[p] : 0.0;
     }
     const double self_weight = job->self_weight != nullptr ? -job->self_weight[row] * unit : 0.0;
     const Doubles vp = double_broadcast(partner_weight), vs = double_broadcast(self_weight);
@@ -166,7 +167,7 @@ void finish(FinishJob* job) {
     }
     const double projection = (double_sum_lanes(along) + along_tail) * unit;  // <g, u>
     job->alignment += projection;
-    const double factor = job->scale * unit;
+    const double factor = job->scale * inverse;
     const double back = job->normalize ? -projection * unit * factor : 0.0;
     if (job->gradient == nullptr) {
       for (int64_t k = 0; k < cols; ++k) {

@@ -59,6 +59,23 @@ class Ahead {
   int at_ = 0, count_ = 0;
 };
 
+// How operands hold numbers, and what is done with a word of them: here one float32 a word. A unit with other products (bfloat16.hpp)
+// passes its own to the templates below.
+struct Float32Products {
+  static constexpr int PER_WORD = 1;
+  static Float32Products of(float) { return {}; }
+  CK_INLINE Floats multiply_add(Floats a, Floats b, Floats c) const { return fma(a, b, c); }
+  CK_INLINE Floats similarity(Floats sum) const { return sum; }  // of a finished dot product
+  // A block's coefficients: rows BLOCK_STRIDE / PER_WORD words apart.
+  static CK_INLINE float* coefficients(const Scratch& scratch) { return scratch.coefficients; }
+  static CK_INLINE void store_coefficients(float* out, Floats g0, Floats g1) {
+    store(out, g0);
+    store(out + LANES, g1);
+  }
+  // The same with rows, not columns, together in a word: rows BLOCK_STRIDE words apart.
+  static CK_INLINE const float* by_rows(float* coefficients, int, int, float*) { return coefficients; }
+};
+
 struct Accumulators {
   Floats a[MR];
   Floats b[MR];
@@ -72,30 +89,31 @@ CK_INLINE void clear(Accumulators& c) {
   }
 }
 
-// c += column of MR values, `stride` floats apart, times a row of NR values.
-template <int STRIDE>
-CK_INLINE void multiply_add(Accumulators& c, const float* column, const float* row) {
+// c += column of MR words, `stride` apart, times a row of NR words.
+template <int STRIDE, class Products>
+CK_INLINE void multiply_add(const Products& products, Accumulators& c, const float* column, const float* row) {
   const Floats r0 = load(row);
   const Floats r1 = load(row + LANES);
 #pragma GCC unroll 12
   for (int i = 0; i < MR; ++i) {
     const Floats x = broadcast(column[i * STRIDE]);
-    c.a[i] = fma(x, r0, c.a[i]);
-    c.b[i] = fma(x, r1, c.b[i]);
+    c.a[i] = products.multiply_add(x, r0, c.a[i]);
+    c.b[i] = products.multiply_add(x, r1, c.b[i]);
   }
 }
 
 // c += products of MR rows (left: a group of the packed layout, already at the first row) with NR columns (right) over `cols`
 // dimensions, which start at a whole chunk.
-CK_INLINE void dot_range(Accumulators& c, const float* left, const float* right, int64_t cols, Ahead& ahead) {
+template <class Products>
+CK_INLINE void dot_range(const Products& products, Accumulators& c, const float* left, const float* right, int64_t cols, Ahead& ahead) {
   for (; cols >= NR; cols -= NR) {
     ahead.step<8>();
 #pragma GCC unroll 4
-    for (int k = 0; k < NR; ++k) multiply_add<NR>(c, left + k, right + k * NR);
+    for (int k = 0; k < NR; ++k) multiply_add<NR>(products, c, left + k, right + k * NR);
     left += GROUP * NR;
     right += NR * NR;
   }
-  for (int k = 0; k < cols; ++k) multiply_add<NR>(c, left + k, right + k * NR);
+  for (int k = 0; k < cols; ++k) multiply_add<NR>(products, c, left + k, right + k * NR);
 }
 
 // Dimensions that are summed from 0 (tile_sizes.hpp). They depend on the number of dimensions only: equal rows give equal bits
@@ -104,16 +122,16 @@ CK_INLINE int64_t dot_block(int64_t cols) { return cols < SHORT_ROW ? DOT_BLOCK_
 
 // Dot products of one tile over `cols` dimensions, in blocks of `block`, added to `sums` (rows BLOCK_STRIDE apart) unless that is
 // NULL, and handed row by row to consume(row, y0, y1).
-template <class Consume>
-CK_INLINE void dot_tile(const float* left, const float* right, int64_t cols, int64_t block, const float* sums, Ahead& ahead,
-                        Consume&& consume) {
+template <class Products, class Consume>
+CK_INLINE void dot_tile(const Products& products, const float* left, const float* right, int64_t cols, int64_t block, const float* sums,
+                        Ahead& ahead, Consume&& consume) {
   static_assert(DOT_BLOCK % NR == 0 && DOT_BLOCK_SHORT % NR == 0, "a block of dimensions is whole chunks");
   Accumulators c;
   alignas(64) float total[MR * NR];
   int64_t stride = BLOCK_STRIDE;
   for (;; cols -= block, left += block * GROUP, right += block * NR) {
     clear(c);
-    dot_range(c, left, right, cols < block ? cols : block, ahead);
+    dot_range(products, c, left, right, cols < block ? cols : block, ahead);
     if (cols <= block) break;
     if (sums == nullptr) {
 #pragma GCC unroll 12
@@ -142,29 +160,29 @@ CK_INLINE void dot_tile(const float* left, const float* right, int64_t cols, int
   for (int i = 0; i < MR; ++i) consume(i, c.a[i], c.b[i]);
 }
 
-// The dot products of one tile, stored: tile[MR], rows STRIDE apart.
-template <int STRIDE>
-__attribute__((noinline)) static void stored_dot_tile(const float* left, const float* right, int64_t cols, int64_t block, const float* sums,
-                                                      Ahead& ahead, float* tile) {
-  dot_tile(left, right, cols, block, sums, ahead, [tile](int i, Floats y0, Floats y1) CK_LAMBDA_INLINE {
-    store(tile + i * STRIDE, y0);
-    store(tile + i * STRIDE + LANES, y1);
+// The dot products of one tile, stored: tile[MR], rows STRIDE apart. FINISHED: as similarities; else as sums to go on with.
+template <int STRIDE, bool FINISHED, class Products>
+__attribute__((noinline)) static void stored_dot_tile(const Products& products, const float* left, const float* right, int64_t cols,
+                                                      int64_t block, const float* sums, Ahead& ahead, float* tile) {
+  dot_tile(products, left, right, cols, block, sums, ahead, [tile, &products](int i, Floats y0, Floats y1) CK_LAMBDA_INLINE {
+    store(tile + i * STRIDE, FINISHED ? products.similarity(y0) : y0);
+    store(tile + i * STRIDE + LANES, FINISHED ? products.similarity(y1) : y1);
   });
 }
 
 // sums[MR][NR] += coefficients * rows, or = for fresh sums: for every listed group g of GROUP packed rows, coefficient (i, k) stands at
-// coefficients[i * ROW + k * STEP], k counting through the groups in order.
-template <int ROW, int STEP>
-CK_INLINE void apply_tile(const float* coefficients, const float* left, int64_t group_stride, const int32_t* groups, int count, bool fresh,
-                          float* sums, Ahead& ahead) {
+// coefficients[i * ROW + k * STEP], k counting through the words of the groups in order.
+template <int ROW, int STEP, class Products>
+CK_INLINE void apply_tile(const Products& products, const float* coefficients, const float* left, int64_t group_stride,
+                          const int32_t* groups, int count, bool fresh, float* sums, Ahead& ahead) {
   Accumulators c;
   clear(c);
   for (int g = 0; g < count; ++g) {
     ahead.step<4>();
     const float* rows = left + groups[g] * group_stride;
 #pragma GCC unroll 4
-    for (int k = 0; k < GROUP; ++k) {
-      multiply_add<ROW>(c, coefficients, rows + k * NR);
+    for (int k = 0; k < GROUP / Products::PER_WORD; ++k) {
+      multiply_add<ROW>(products, c, coefficients, rows + k * NR);
       coefficients += STEP;
     }
   }

@@ -86,7 +86,8 @@ void half_squares(const Layout& layout, const float* left, const float* right, i
   for (int64_t row = first; row < last; row += MR) {
     const float* rows = left + row / GROUP * layout.group_stride + row % GROUP * NR;
     for (int64_t col = row / NR * NR; col < row + MR; col += NR) {
-      stored_dot_tile<NR>(rows, right + col / NR * layout.panel_stride, layout.cols, dot_block(layout.cols), nullptr, none, tile);
+      stored_dot_tile<NR, true>(Float32Products(), rows, right + col / NR * layout.panel_stride, layout.cols, dot_block(layout.cols),
+                                nullptr, none, tile);
       for (int64_t i = row > col ? row : col; i < row + MR && i < col + NR; ++i) out[i] = 0.5f * tile[(i - row) * NR + i - col];
     }
   }

@@ -195,8 +195,8 @@ export interface KernelResult {
 
 export interface Backend {
   readonly name: BackendName;
-  /** Precisions `run` accepts. */
-  readonly precisions: readonly Precision[];
+  /** Precisions that `run` accepts of a kernel it has. */
+  precisions(kernel: KernelName): readonly Precision[];
   /** Whether it has this kernel; only then may it be run. */
   supports(kernel: KernelName): boolean;
   /** Computes now. Throws NonFiniteError or RangeError before any output is written. */
@@ -222,5 +222,7 @@ export interface BackendStatus {
   readonly driverVersion?: string;
   readonly runtimeVersion?: string;
   readonly instructionSet?: string;
+  /** On the CPU: the kernels that have precision 'bfloat16' here; absent where none has. */
+  readonly bfloat16?: readonly string[];
   readonly threads?: number;
 }

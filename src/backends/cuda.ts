@@ -7,7 +7,7 @@ let opened: OpenedBackend | undefined;
 
 /** The backend, or null with the reason in `status`. The file is opened, and the device asked, at the first call; never throws. */
 export function openCudaBackend(): OpenedBackend {
-  opened ??= openBackend('cuda', ['float32', 'bfloat16x3', 'bfloat16'], 'the CUDA addon is not built');
+  opened ??= openBackend('cuda', () => ['float32', 'bfloat16x3', 'bfloat16'], 'the CUDA addon is not built');
   return opened;
 }
 

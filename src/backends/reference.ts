@@ -68,7 +68,7 @@ const ONE_INPUT: ReadonlySet<KernelName> = new Set(['ntXent', 'uniformity', 'sup
 
 export const referenceBackend: Backend = {
   name: 'reference',
-  precisions: ['float32'],
+  precisions: () => ['float32'],
   supports: () => true,
   run: (kernel, call) => runToEnd(start(kernel, call)),
   runAsync,

@@ -46,9 +46,11 @@ export function selectBackend(selection: Selection, work: number): Backend {
   const name = resolveChoice(backend);
   const chosen = name === 'auto' ? selectAutomatically(selection, work) : openByName(name);
   if (!chosen.supports(kernel)) throw kernelUnavailable(chosen.name, kernel);
-  if (!chosen.precisions.includes(precision)) {
-    throw new BackendUnavailableError(chosen.name, `it has no precision '${precision}', only '${chosen.precisions.join("', '")}'`, [
+  const precisions = chosen.precisions(kernel);
+  if (!precisions.includes(precision)) {
+    throw new BackendUnavailableError(chosen.name, `it has no precision '${precision}' of '${kernel}', only '${precisions.join("', '")}'`, [
       `ask for one of these precisions, or for backend: 'cuda' if there is a GPU`,
+      `on the CPU only ntXent has 'bfloat16', where the processor has AVX512_BF16: see backends()`,
     ]);
   }
   return chosen;
@@ -85,10 +87,10 @@ function kernelUnavailable(name: BackendName, kernel: KernelName): BackendUnavai
 }
 
 function selectAutomatically({ kernel, precision, fallbackWarning }: Selection, work: number): Backend {
-  // A precision that only CUDA has is a request for CUDA, however small the problem.
+  // Another precision than float32 is a request for CUDA if it is there, however small the problem.
   if (work >= CUDA_MIN_WORK || precision !== 'float32') {
     const { backend } = openCudaBackend();
-    if (backend?.precisions.includes(precision) && backend.supports(kernel)) return backend;
+    if (backend?.supports(kernel) && backend.precisions(kernel).includes(precision)) return backend;
   }
   const { backend, status } = openCpuBackend();
   if (backend?.supports(kernel)) return backend;

@@ -12,7 +12,7 @@ function toResult(native: NativeResult): KernelResult {
 export class NativeBackend implements Backend {
   constructor(
     readonly name: BackendName,
-    readonly precisions: readonly Precision[],
+    readonly precisions: (kernel: KernelName) => readonly Precision[],
     private readonly binding: NativeBinding,
   ) {}
 

@@ -1,5 +1,6 @@
 /** Makes a backend and its status of an addon: what cpu.ts and cuda.ts share. */
-import type { Backend, BackendStatus, Precision } from '../backends/backend.js';
+import type { Backend, BackendStatus, KernelName, Precision } from '../backends/backend.js';
+import type { NativeDescription } from './binding.js';
 import { type AddonName, NOT_THERE, openAddon } from './loader.js';
 import { NativeBackend } from './native-backend.js';
 
@@ -9,11 +10,16 @@ export interface OpenedBackend {
   readonly status: BackendStatus;
 }
 
-/** Never throws. `missing`: what to say when there is no file at all. */
-export function openBackend(name: AddonName, precisions: readonly Precision[], missing: string): OpenedBackend {
+/** Never throws. `precisions`: of a kernel, by what the library says of itself. `missing`: what to say when there is no file at all. */
+export function openBackend(
+  name: AddonName,
+  precisions: (kernel: KernelName, description: NativeDescription) => readonly Precision[],
+  missing: string,
+): OpenedBackend {
   const { binding, description, attempts } = openAddon(name);
   if (binding && description) {
-    return { backend: new NativeBackend(name, precisions, binding), status: { ...description, name, available: true } };
+    const backend = new NativeBackend(name, (kernel) => precisions(kernel, description), binding);
+    return { backend, status: { ...description, name, available: true } };
   }
   if (description) {
     return { backend: null, status: { ...description, name, available: false, reason: description.reason ?? 'it cannot run here' } };

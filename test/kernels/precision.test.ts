@@ -1,6 +1,6 @@
 /**
- * The precisions of tensor cores on backend cuda. 'bfloat16x3' is compared with float64 on the rows as given, 'bfloat16' with float64 on
- * unit rows rounded to bfloat16. Every other backend refuses both.
+ * The precisions of tensor cores on backend cuda, and 'bfloat16' of ntXent on backend cpu. 'bfloat16x3' is compared with float64 on the rows
+ * as given, 'bfloat16' with float64 on unit rows rounded to bfloat16. Where a backend lacks them it refuses them.
  */
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
@@ -13,9 +13,11 @@ import {
   type Matrix,
   matrix,
   ntXent,
+  ntXentAsync,
   uniformity,
+  workspaceBytes,
 } from '../../src/index.js';
-import { BACKEND, expectBackend, PROPERTY } from '../support/backend.js';
+import { BACKEND, backendPrecisions, expectBackend, PROPERTY } from '../support/backend.js';
 import { dotScale, expectEach, expectGradient, expectNumber } from '../support/expect-close.js';
 import { FAMILIES, type Family, largestNorm, layOut, makeViews, normsAreModerate } from '../support/families.js';
 import { ntXentOracle, products, uniformityOracle, Vectors } from '../support/oracle.js';
@@ -106,9 +108,15 @@ function expectUniformity(x: Matrix, precision: TensorPrecision, t: number): voi
 
 const few = { ...PROPERTY, numRuns: Math.max(1, Math.floor(PROPERTY.numRuns / 10)) };
 const onCuda = BACKEND === 'cuda';
+const NT_XENT_HERE = backendPrecisions('ntXent');
 
-describe.runIf(onCuda).each(PRECISIONS)('%s', (precision) => {
-  test.each(FAMILIES)('ntXent and uniformity: %s', (family: Family) => {
+describe.each(PRECISIONS)('%s of ntXent', (precision) => {
+  if (!NT_XENT_HERE.includes(precision)) {
+    test.skip(`not on ${BACKEND} here`, () => {});
+    return;
+  }
+
+  test.each(FAMILIES)('%s', (family: Family) => {
     fc.assert(
       fc.property(
         fc.record({
@@ -120,9 +128,7 @@ describe.runIf(onCuda).each(PRECISIONS)('%s', (precision) => {
           pairs: fc.constantFrom('halves' as const, 'interleaved' as const),
         }),
         ({ items, cols, seed, ...settings }) => {
-          const z = layOut(makeViews(family, items, cols, seed), settings.pairs);
-          expectNtXent(z, { precision, ...settings });
-          if (settings.normalize) expectUniformity(z, precision, 0.5 / settings.temperature);
+          expectNtXent(layOut(makeViews(family, items, cols, seed), settings.pairs), { precision, ...settings });
         },
       ),
       few,
@@ -141,12 +147,34 @@ describe.runIf(onCuda).each(PRECISIONS)('%s', (precision) => {
     }
   });
 
-  test('the same call gives the same bits', () => {
+  test('the same call gives the same bits', async () => {
     const z = layOut(makeViews('correlated', 70, 200, 3), 'halves');
     const options = { precision, temperature: 0.1, gradients: true } as const;
     const [first, second] = [ntXent(z, options), ntXent(z, options)];
     expect(second.loss).toBe(first.loss);
     expect(second.gradients.z).toEqual(first.gradients.z);
+    expect((await ntXentAsync(z, options)).gradients.z).toEqual(first.gradients.z);
+  });
+
+  test('workspaceBytes', () => {
+    expect(workspaceBytes('ntXent', 512, 128, { precision, gradients: true })).toBeGreaterThan(512 * 128 * 4);
+  });
+});
+
+describe.runIf(onCuda).each(PRECISIONS)('%s', (precision) => {
+  test.each(FAMILIES)('uniformity: %s', (family: Family) => {
+    fc.assert(
+      fc.property(
+        fc.record({
+          items: fc.integer({ min: 2, max: 40 }),
+          cols: fc.constantFrom(1, 2, 7, 31, 64, 65, 127, 128, 129, 200, 257),
+          seed: fc.nat(1e6),
+          t: fc.constantFrom(0.05, 1, 7, 25, 50, 100),
+        }),
+        ({ items, cols, seed, t }) => expectUniformity(layOut(makeViews(family, items, cols, seed), 'halves'), precision, t),
+      ),
+      few,
+    );
   });
 
   test.each([
@@ -193,8 +221,9 @@ describe.runIf(!onCuda).each(PRECISIONS)('%s elsewhere', (precision) => {
   test('is refused by name', () => {
     const z = matrix(normals(1, 8 * 4), 8, 4);
     const backend = BACKEND === 'cpu' ? 'cpu' : 'reference';
+    if (!NT_XENT_HERE.includes(precision)) expect(() => ntXent(z, { precision, backend })).toThrow(BackendUnavailableError);
     for (const call of [
-      () => ntXent(z, { precision, backend }),
+      () => infoNce(z, z, { precision, backend }),
       () => uniformity(z, { precision, backend }),
       () => cosineSimilarity(z, z, { precision, backend }),
     ])

@@ -3,7 +3,7 @@
  * missing fails the tests instead of passing them on another one.
  */
 import { describe, expect, test } from 'vitest';
-import type { KernelName } from '../../src/backends/backend.js';
+import type { KernelName, Precision } from '../../src/backends/backend.js';
 import { openCpuBackend } from '../../src/backends/cpu.js';
 import { openCudaBackend } from '../../src/backends/cuda.js';
 import { referenceBackend } from '../../src/backends/reference.js';
@@ -15,11 +15,19 @@ export function expectBackend(result: { readonly backend: string }): void {
   expect(result.backend).toBe(BACKEND);
 }
 
+function openedBackend() {
+  const open = { cpu: openCpuBackend, cuda: openCudaBackend }[BACKEND];
+  return open ? open().backend : referenceBackend;
+}
+
 /** False for a kernel that this project's backend lacks. A backend that is not there at all has them all: its tests must fail. */
 export function backendHas(kernel: KernelName): boolean {
-  const open = { cpu: openCpuBackend, cuda: openCudaBackend }[BACKEND];
-  const backend = open ? open().backend : referenceBackend;
-  return backend?.supports(kernel) ?? true;
+  return openedBackend()?.supports(kernel) ?? true;
+}
+
+/** Those of a kernel on this project's backend, on this machine; likewise. */
+export function backendPrecisions(kernel: KernelName): readonly Precision[] {
+  return openedBackend()?.precisions(kernel) ?? ['float32', 'bfloat16x3', 'bfloat16'];
 }
 
 /**

@@ -7,7 +7,7 @@ import type { Backend, KernelName, Precision } from '../../src/backends/backend.
 
 const standIn = (name: 'cpu' | 'cuda', precisions: readonly Precision[], kernels: readonly KernelName[] = ['ntXent']): Backend => ({
   name,
-  precisions,
+  precisions: () => precisions,
   supports: (kernel) => kernels.includes(kernel),
   run: () => expect.fail('not called'),
   runAsync: () => expect.fail('not called'),
@@ -74,14 +74,16 @@ describe("'auto'", () => {
     expect(selectBackend(auto, LARGE).name).toBe('reference');
   });
 
-  test('takes CUDA for a precision that only CUDA has, however small the problem', async () => {
+  test('takes CUDA for another precision than float32, however small the problem, else the CPU if that has it', async () => {
     const { selectBackend, BackendUnavailableError } = await load();
     expect(selectBackend({ ...auto, precision: 'bfloat16' }, SMALL).name).toBe('cuda');
     cuda = null;
     expect(() => selectBackend({ ...auto, precision: 'bfloat16' }, LARGE)).toThrow(BackendUnavailableError);
     expect(() => selectBackend({ ...auto, precision: 'bfloat16' }, LARGE)).toThrow(
-      /'cpu' is not available: it has no precision 'bfloat16'/,
+      /'cpu' is not available: it has no precision 'bfloat16' of 'ntXent'/,
     );
+    cpu = standIn('cpu', ['float32', 'bfloat16']);
+    expect(selectBackend({ ...auto, precision: 'bfloat16' }, SMALL).name).toBe('cpu');
   });
 });
 

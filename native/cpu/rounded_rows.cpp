@@ -1,0 +1,34 @@
+#include "cpu/rounded_rows.hpp"
+
+namespace ck {
+
+RoundedRows::RoundedRows(Arena& arena, const Layout& layout, bool gradients, const Bfloat16Table* kernels) {
+  if (kernels == nullptr) return;
+  words = make_layout(layout.rows, (layout.cols + 1) / 2, layout.width);
+  rows = arena.take<float>(layout.rows * layout.cols);
+  left = arena.take<float>(left_floats(words));
+  right = arena.take<float>(right_floats(words));
+  if (gradients) pairs = arena.take<float>(left_floats(layout) / 2);
+  lengths = arena.take<double>(layout.padded_rows);
+}
+
+void round_job(const Call& call, Packed& packed, const RoundedRows& rounded, int64_t index) {
+  RoundJob job = {};
+  job.data = packed.matrix.data;
+  job.layout = &packed.layout;
+  job.words = &rounded.words;
+  job.first = index * PACK_ROWS;
+  job.last = job.first + PACK_ROWS;
+  job.normalize = call.options().normalize;
+  job.rounded = rounded.rows;
+  job.left = rounded.left;
+  job.right = rounded.right;
+  job.pairs = rounded.pairs;
+  job.lengths = rounded.lengths;
+  job.norms = packed.norms;
+  job.column_sum = packed.column_sums == nullptr ? nullptr : packed.column_sums + index * packed.layout.cols;
+  job.totals = &packed.totals[index];
+  call.bfloat16()->pack(&job);
+}
+
+}  // namespace ck
