@@ -44,6 +44,9 @@ int check_call(std::initializer_list<const ck_matrix*> inputs, const ck_options&
 }
 
 int check_tensor_call(std::initializer_list<const ck_matrix*> inputs, const ck_options& options, ck_error* error) {
+  if (options.precision < CK_FLOAT32 || options.precision > CK_BFLOAT16) {
+    return fail(CK_UNAVAILABLE, error, "there is no precision %d", int(options.precision));
+  }
   if (options.precision != CK_FLOAT32) {
     int device = 0, major = 0, minor = 0;
     cudaError_t code = cudaGetDevice(&device);

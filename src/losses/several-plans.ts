@@ -2,11 +2,22 @@
 import type { Stats } from '../backends/backend.js';
 import type { Plan } from './plan.js';
 
-/** Runs every plan, then `shape`. Asynchronous plans all start, and copy their inputs, before this returns. */
+/**
+ * Runs every plan, then `shape`. Asynchronous plans all start, and copy their inputs, before this returns; of those that fail the first in
+ * order is reported, not the first in time.
+ */
 export function allOf<R, S>(plans: readonly Plan<R>[], shape: (results: R[]) => S): Plan<S> {
   return {
     run: () => shape(plans.map((plan) => plan.run())),
-    runAsync: async () => shape(await Promise.all(plans.map((plan) => plan.runAsync()))),
+    runAsync: async () => {
+      const settled = await Promise.allSettled(plans.map((plan) => plan.runAsync()));
+      return shape(
+        settled.map((each) => {
+          if (each.status === 'rejected') throw each.reason;
+          return each.value;
+        }),
+      );
+    },
   };
 }
 
