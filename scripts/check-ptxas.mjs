@@ -1,6 +1,7 @@
-// Fails when a CUDA kernel spills registers on any architecture of the build.
+// Fails when a CUDA kernel spills registers on any architecture of the build, or is not compiled for it at all.
 //
 //   node scripts/check-ptxas.mjs             compiles the CUDA sources (device code only) with nvcc and reads what ptxas says
+//   node scripts/check-ptxas.mjs --only 90a  for one architecture (or several: 75,80)
 //   node scripts/check-ptxas.mjs build.log   reads the log of a build made with -Xptxas -v instead
 //
 // Sources come from native/sources.json, architectures from CMakeLists.txt. Without nvcc there is nothing to check, and it says so.
@@ -9,11 +10,16 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { missingKernels } from './cuda-kernels.mjs';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
+const { values: options, positionals: logs } = parseArgs({ options: { only: { type: 'string' } }, allowPositionals: true });
+
 /** ['75', '80', '90a', ...]: those that CMake builds machine code for. */
 function architectures() {
+  if (options.only) return options.only.split(',');
   const list = /set\(CMAKE_CUDA_ARCHITECTURES ([^)]+)\)/.exec(readFileSync(join(root, 'CMakeLists.txt'), 'utf8'));
   if (!list) throw new Error('CMakeLists.txt: expected set(CMAKE_CUDA_ARCHITECTURES ...), found none');
   return list[1].split(/\s+/).flatMap((name) => /^(\w+)-real$/.exec(name)?.[1] ?? []);
@@ -72,7 +78,6 @@ function demangle(name) {
   return error ? name : stdout.trim().replace(/\(anonymous namespace\)::|ck::cuda::(detail::)?/g, '');
 }
 
-const logs = process.argv.slice(2);
 if (logs.length === 0 && spawnSync('nvcc', ['--version']).error) {
   console.log('check-ptxas: no nvcc on the PATH, nothing was checked');
   process.exit(0);
@@ -83,8 +88,9 @@ const problems = kernels
   .map(({ name, architecture, spilled }) => `sm_${architecture}: ${spilled ?? 'an unknown number of'} bytes spilled by ${demangle(name)}`);
 for (const architecture of architectures()) {
   const own = kernels.filter((kernel) => kernel.architecture === architecture);
-  if (own.length === 0) problems.push(`sm_${architecture}: no kernel found`);
-  else console.log(`sm_${architecture}: ${own.length} kernels, at most ${Math.max(...own.map(({ registers }) => registers))} registers`);
+  problems.push(...missingKernels(own.map(({ name }) => name)).map((kernel) => `sm_${architecture}: no code for ${kernel}`));
+  if (own.length > 0)
+    console.log(`sm_${architecture}: ${own.length} kernels, at most ${Math.max(...own.map(({ registers }) => registers))} registers`);
 }
 for (const problem of problems) console.error(`check-ptxas: ${problem}`);
 process.exitCode = problems.length > 0 ? 1 : 0;
