@@ -206,6 +206,12 @@ export function readOutput(argument: string, value: unknown, length: number, isA
   return array;
 }
 
+/** After an asynchronous call: the caller's array still has its memory. */
+export function checkAttached(argument: string, output: Float32Array | null, length: number): void {
+  if (output === null || output.length === length) return;
+  throw new TypeError(`${argument}: expected ${length} elements, got a buffer that was detached while the call was running`);
+}
+
 /** No output may share memory with an input or with another output: it would be overwritten while it is still read. */
 export function checkNoOverlap(outputs: Readonly<Record<string, Float32Array>>, inputs: Readonly<Record<string, Float32Array>>): void {
   const others = Object.entries(inputs);

@@ -17,6 +17,11 @@ namespace {
 
 // As in nt_xent.cpp: where every share is smaller, weights are scaled up by a power of two.
 constexpr int SMALL_WEIGHT = 30;
+
+// Rows that only confident rows see have coefficients near float32's smallest numbers beside others near 1, and a gradient of their own:
+// all are scaled up by this power of two, unless rows are so long that sums of 2^24 of them may leave float32.
+constexpr int LIFT = 30;
+constexpr double LONGEST_LIFTED_ROW = 1e12;
 constexpr double LARGEST_ADDED_LOGIT = 1e6;
 
 class InfoNce {
@@ -46,8 +51,9 @@ class InfoNce {
     rows();
     if (p_.gradients) {
       weigh();
-      if (p_.in_batch) with_key_.backward(b_.query.sums, b_.key.sums);
-      if (p_.shared) with_negatives_.backward(b_.query.sums, b_.negatives.sums);
+      // A side whose gradient is not wanted takes no product; the queries' sums give the temperature its gradient.
+      if (p_.in_batch) with_key_.backward(b_.query.sums, gradient_key != nullptr ? b_.key.sums : nullptr);
+      if (p_.shared) with_negatives_.backward(b_.query.sums, gradient_negatives != nullptr ? b_.negatives.sums : nullptr);
       gradients(gradient_query, gradient_key, gradient_negatives, result);
     }
     for (int64_t i = 0; i < p_.n; ++i) {
@@ -176,7 +182,9 @@ class InfoNce {
   // Coefficients of the pairs.
   void weigh() {
     const int exponent = totals_.largest_share > 0.0 ? std::ilogb(totals_.largest_share) : 0;
-    power_ = exponent < -SMALL_WEIGHT ? -exponent : 0;
+    double longest = call_.normalize() ? 1.0 : std::max(b_.query.packed.largest_norm, b_.key.packed.largest_norm);
+    if (!call_.normalize() && p_.negative_rows > 0) longest = std::max(longest, b_.negatives.packed.largest_norm);
+    power_ = (exponent < -SMALL_WEIGHT ? -exponent : 0) + (longest * scale_ < LONGEST_LIFTED_ROW ? LIFT : 0);
     const double half = p_.symmetric ? 0.5 : 1.0;
     call_.each(threads_, job_count(p_.n, ROWS_PER_JOB), [&](int64_t job, int) {
       for (int64_t i = job * ROWS_PER_JOB; i < std::min(p_.n, (job + 1) * ROWS_PER_JOB); ++i) {
@@ -239,8 +247,8 @@ class InfoNce {
     const double of_rows = call_.normalize() ? 1.0 : query.largest_norm;
     const double of_others = call_.normalize() ? 1.0 : std::max(key.largest_norm, p_.negative_rows > 0 ? negatives.largest_norm : 0.0);
     b_.query.finish.check(call_, threads_, query, of_query, others * of_others, 0);
-    b_.key.finish.check(call_, threads_, key, of_key, others * of_rows, 1);
-    if (p_.negative_rows > 0) b_.negatives.finish.check(call_, threads_, negatives, of_negatives, others * of_rows, 2);
+    if (gradient_key != nullptr) b_.key.finish.check(call_, threads_, key, of_key, others * of_rows, 1);
+    if (gradient_negatives != nullptr) b_.negatives.finish.check(call_, threads_, negatives, of_negatives, others * of_rows, 2);
     const double along = b_.query.finish.write(call_, threads_, query, of_query);
     if (gradient_key != nullptr) b_.key.finish.write(call_, threads_, key, of_key);
     if (gradient_negatives != nullptr) b_.negatives.finish.write(call_, threads_, negatives, of_negatives);
@@ -303,14 +311,12 @@ void info_nce(const ck_matrix& query, const ck_matrix& key, const ck_matrix* neg
   InfoNce(call, plan, buffers, pairs, threads).run(per_row, row_log_sum_exp, gradient_query, gradient_key, gradient_negatives, result);
 }
 
-int64_t info_nce_bytes(int64_t rows, int64_t keys, int64_t cols, bool gradients, const ck_options& options) {
+int64_t info_nce_bytes(const ck_matrix& query, const ck_matrix& key, const ck_matrix* negatives, const ck_info_nce_pairs& pairs,
+                       bool gradients, const ck_options& options) {
   Call call(options);
-  const ck_matrix query = {nullptr, rows, cols}, key = {nullptr, keys, cols};
-  ck_info_nce_pairs pairs = {};
-  pairs.in_batch = pairs.symmetric = 1;
-  const InfoNcePlan plan(query, key, nullptr, pairs, options, gradients);
+  const InfoNcePlan plan(query, key, negatives, pairs, options, gradients);
   Arena arena(nullptr);
-  InfoNceBuffers buffers(arena, plan, query, key, nullptr, call, call.threads_for(plan.multiply_adds()));
+  InfoNceBuffers buffers(arena, plan, query, key, negatives, call, call.threads_for(plan.multiply_adds()));
   return Workspace::rounded(arena.used());
 }
 

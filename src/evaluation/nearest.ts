@@ -1,7 +1,7 @@
 /** The nearest rows of another matrix: checks the arguments and describes the call. The k largest are kept as similarities are computed. */
+import { type LossInput, readInput } from '../losses/device-call.js';
 import { makePlan, type Plan, readCallOptions } from '../losses/plan.js';
-import type { MatrixLike } from '../matrix.js';
-import { readBoolean, readInteger, readMatrix, readOptions } from '../validate.js';
+import { readBoolean, readInteger, readOptions } from '../validate.js';
 import { SIMILARITY_OPTIONS, type SimilarityOptions } from './similarity-rows.js';
 
 export interface NearestOptions extends SimilarityOptions {
@@ -28,24 +28,24 @@ const NEAREST_OPTIONS: ReadonlySet<string> = new Set([...SIMILARITY_OPTIONS, 'ex
  * @param options `normalize: false` compares dot products.
  * @throws {TypeError | RangeError} for wrong types and shapes; {NonFiniteError}; {BackendUnavailableError}.
  */
-export function nearest(x: MatrixLike, y: MatrixLike, k: number, options?: NearestOptions): Neighbours {
+export function nearest(x: LossInput, y: LossInput, k: number, options?: NearestOptions): Neighbours {
   return plan(x, y, k, options, false).run();
 }
 
 /** `nearest` off the event loop. Inputs are copied before this returns. Every error is a rejection. */
-export async function nearestAsync(x: MatrixLike, y: MatrixLike, k: number, options?: NearestOptions): Promise<Neighbours> {
+export async function nearestAsync(x: LossInput, y: LossInput, k: number, options?: NearestOptions): Promise<Neighbours> {
   return plan(x, y, k, options, true).runAsync();
 }
 
 function plan(
-  xGiven: MatrixLike,
-  yGiven: MatrixLike,
+  xGiven: LossInput,
+  yGiven: LossInput,
   k: number,
   optionsGiven: NearestOptions | undefined,
   isAsync: boolean,
 ): Plan<Neighbours> {
-  const x = readMatrix('x', xGiven, isAsync);
-  const y = readMatrix('y', yGiven, isAsync);
+  const x = readInput('x', xGiven, isAsync);
+  const y = readInput('y', yGiven, isAsync);
   if (x.cols !== y.cols) throw new RangeError(`y: expected ${x.cols} columns as in x, got ${y.cols}`);
   const { excludeSameIndex: excludeGiven, ...options } = readOptions(optionsGiven, NEAREST_OPTIONS);
   const excludeSameIndex = readBoolean('excludeSameIndex', excludeGiven, false);

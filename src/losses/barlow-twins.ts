@@ -1,5 +1,4 @@
 /** Barlow Twins: checks the arguments, describes the call, shapes the result. The computation is the backends'. */
-import type { MatrixLike } from '../matrix.js';
 import { readOptions, readScale } from '../validate.js';
 import {
   type ColumnLossGradients,
@@ -9,6 +8,7 @@ import {
   readColumnOptions,
   readViews,
 } from './columns.js';
+import type { AnyOptions, DeviceOptions, DeviceResult, LossInput } from './device-call.js';
 import { LOSS_OPTIONS, makePlan, type Plan } from './plan.js';
 
 export interface BarlowTwinsOptions extends ColumnLossOptions {
@@ -33,9 +33,10 @@ const KNOWN = new Set<string>([...LOSS_OPTIONS, 'lambda']);
  *   Nothing is written then.
  * @see Zbontar, Jing, Misra, LeCun, Deny: Barlow Twins: Self-Supervised Learning via Redundancy Reduction, ICML 2021.
  */
-export function barlowTwins(a: MatrixLike, b: MatrixLike, options: BarlowTwinsOptions & { readonly gradients: true }): WithGradients;
-export function barlowTwins(a: MatrixLike, b: MatrixLike, options?: BarlowTwinsOptions): ColumnLossResult;
-export function barlowTwins(a: MatrixLike, b: MatrixLike, options?: BarlowTwinsOptions): ColumnLossResult {
+export function barlowTwins(a: LossInput, b: LossInput, options: BarlowTwinsOptions & { readonly gradients: true }): WithGradients;
+export function barlowTwins(a: LossInput, b: LossInput, options: DeviceOptions<BarlowTwinsOptions>): DeviceResult<WithGradients>;
+export function barlowTwins(a: LossInput, b: LossInput, options?: BarlowTwinsOptions): ColumnLossResult;
+export function barlowTwins(a: LossInput, b: LossInput, options?: AnyOptions<BarlowTwinsOptions>): object {
   return plan(a, b, options, false).run();
 }
 
@@ -44,19 +45,24 @@ export function barlowTwins(a: MatrixLike, b: MatrixLike, options?: BarlowTwinsO
  * Every error, those of the arguments too, is a rejection.
  */
 export function barlowTwinsAsync(
-  a: MatrixLike,
-  b: MatrixLike,
+  a: LossInput,
+  b: LossInput,
   options: BarlowTwinsOptions & { readonly gradients: true },
 ): Promise<WithGradients>;
-export function barlowTwinsAsync(a: MatrixLike, b: MatrixLike, options?: BarlowTwinsOptions): Promise<ColumnLossResult>;
-export async function barlowTwinsAsync(a: MatrixLike, b: MatrixLike, options?: BarlowTwinsOptions): Promise<ColumnLossResult> {
+export function barlowTwinsAsync(
+  a: LossInput,
+  b: LossInput,
+  options: DeviceOptions<BarlowTwinsOptions>,
+): Promise<DeviceResult<WithGradients>>;
+export function barlowTwinsAsync(a: LossInput, b: LossInput, options?: BarlowTwinsOptions): Promise<ColumnLossResult>;
+export async function barlowTwinsAsync(a: LossInput, b: LossInput, options?: AnyOptions<BarlowTwinsOptions>): Promise<object> {
   return plan(a, b, options, true).runAsync();
 }
 
 function plan(
-  aGiven: MatrixLike,
-  bGiven: MatrixLike,
-  optionsGiven: BarlowTwinsOptions | undefined,
+  aGiven: LossInput,
+  bGiven: LossInput,
+  optionsGiven: AnyOptions<BarlowTwinsOptions> | undefined,
   isAsync: boolean,
 ): Plan<ColumnLossResult> {
   const inputs = readViews(aGiven, bGiven, isAsync);

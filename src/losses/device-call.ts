@@ -44,6 +44,11 @@ export function readGradients(value: unknown): GradientsOption {
   throw new TypeError(`gradients: expected a boolean, got ${describe(value)} (or 'device', to leave them there)`);
 }
 
+/** The values of a matrix in either memory; on the device they are copied from there, in the course of the call. */
+export function hostValues(data: Float32Array): Float32Array {
+  return isDeviceMatrix(data) ? data.read() : data;
+}
+
 /** In the place of a gradient that is to stay on the device; nothing is allocated until the call runs. */
 class Reserved {
   readonly length = 0;

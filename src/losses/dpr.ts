@@ -1,6 +1,6 @@
 /** The loss of dense passage retrieval: InfoNCE by dot product, every context a candidate of every question. */
-import type { MatrixLike } from '../matrix.js';
-import { checkSameCols, readBoolean, readChoice, readMatrix, readOptions, readScale } from '../validate.js';
+import { checkSameCols, readBoolean, readChoice, readOptions, readScale } from '../validate.js';
+import { type AnyOptions, type DeviceOptions, type DeviceResult, type LossInput, readInput } from './device-call.js';
 import { type NamedResult, planInfoNce } from './info-nce.js';
 import { LOSS_OPTIONS, type LossOptions, type Plan } from './plan.js';
 import { withNames } from './renamed.js';
@@ -43,9 +43,10 @@ const NAMES = { query: 'question', key: 'context', negatives: 'negatives' };
  *   BackendUnavailableError. Nothing is written then.
  * @see Karpukhin et al.: Dense Passage Retrieval for Open-Domain Question Answering, EMNLP 2020.
  */
-export function dpr(question: MatrixLike, context: MatrixLike, options: DprOptions & { readonly gradients: true }): WithGradients;
-export function dpr(question: MatrixLike, context: MatrixLike, options?: DprOptions): DprResult;
-export function dpr(question: MatrixLike, context: MatrixLike, options?: DprOptions): DprResult {
+export function dpr(question: LossInput, context: LossInput, options: DprOptions & { readonly gradients: true }): WithGradients;
+export function dpr(question: LossInput, context: LossInput, options: DeviceOptions<DprOptions>): DeviceResult<WithGradients>;
+export function dpr(question: LossInput, context: LossInput, options?: DprOptions): DprResult;
+export function dpr(question: LossInput, context: LossInput, options?: AnyOptions<DprOptions>): object {
   return plan(question, context, options, false).run();
 }
 
@@ -54,18 +55,24 @@ export function dpr(question: MatrixLike, context: MatrixLike, options?: DprOpti
  * Every error, those of the arguments too, is a rejection.
  */
 export function dprAsync(
-  question: MatrixLike,
-  context: MatrixLike,
+  question: LossInput,
+  context: LossInput,
   options: DprOptions & { readonly gradients: true },
 ): Promise<WithGradients>;
-export function dprAsync(question: MatrixLike, context: MatrixLike, options?: DprOptions): Promise<DprResult>;
-export async function dprAsync(question: MatrixLike, context: MatrixLike, options?: DprOptions): Promise<DprResult> {
+export function dprAsync(question: LossInput, context: LossInput, options: DeviceOptions<DprOptions>): Promise<DeviceResult<WithGradients>>;
+export function dprAsync(question: LossInput, context: LossInput, options?: DprOptions): Promise<DprResult>;
+export async function dprAsync(question: LossInput, context: LossInput, options?: AnyOptions<DprOptions>): Promise<object> {
   return plan(question, context, options, true).runAsync();
 }
 
-function plan(question: MatrixLike, context: MatrixLike, optionsGiven: DprOptions | undefined, isAsync: boolean): Plan<DprResult> {
-  const query = readMatrix('question', question, isAsync);
-  const key = readMatrix('context', context, isAsync);
+function plan(
+  question: LossInput,
+  context: LossInput,
+  optionsGiven: AnyOptions<DprOptions> | undefined,
+  isAsync: boolean,
+): Plan<DprResult> {
+  const query = readInput('question', question, isAsync);
+  const key = readInput('context', context, isAsync);
   checkSameCols('context', key, 'question', query);
   const { layout, ...options } = readOptions(optionsGiven, KNOWN);
   const scale = { temperature: readScale('temperature', options.temperature, 1), name: 'temperature' } as const;

@@ -43,6 +43,8 @@ export interface InfoNceOptions extends LossOptions {
   readonly queryLabels?: Int32Array | readonly number[] | undefined;
   /** [key.rows]; default `queryLabels` where there are as many rows of `key`. */
   readonly keyLabels?: Int32Array | readonly number[] | undefined;
+  /** true: `key` and `negatives` are constants, as in MoCo, and no gradient of them is computed. Default false. */
+  readonly detachKeys?: boolean | undefined;
   /** [query.rows * key.rows]: false (0) where a query and a row of `key` are not compared. Never removes a positive. */
   readonly mask?: Uint8Array | readonly boolean[] | undefined;
   /**
@@ -77,7 +79,8 @@ export interface InfoNceResult {
   readonly perRow?: Float32Array;
   /** [query.rows], with reduction 'none': log-sum-exp of the logits of all candidates of each query. */
   readonly rowLogSumExp?: Float32Array;
-  readonly gradients?: InfoNceGradients;
+  /** Without `key` and `negatives` with `detachKeys`. */
+  readonly gradients?: Omit<InfoNceGradients, 'key'> & { readonly key?: Float32Array };
   /** Of the queries' own candidates, symmetric or not. */
   readonly stats?: Stats;
   /** What computed it. */
@@ -85,6 +88,11 @@ export interface InfoNceResult {
 }
 
 type WithGradients = InfoNceResult & { readonly gradients: InfoNceGradients };
+type ConstantKeys = { readonly detachKeys: true };
+type OfQuery<Result extends { readonly gradients: InfoNceGradientNames }> = Omit<Result, 'gradients'> & {
+  readonly gradients: Omit<Result['gradients'], 'key' | 'negatives'>;
+};
+type InfoNceGradientNames = { readonly [Name in keyof InfoNceGradients]?: unknown };
 
 const OWN_OPTIONS = [
   'logitScale',
@@ -99,6 +107,7 @@ const OWN_OPTIONS = [
   'queryLabels',
   'keyLabels',
   'mask',
+  'detachKeys',
 ] as const;
 const KNOWN = new Set<string>([...LOSS_OPTIONS, ...OWN_OPTIONS]);
 const NEGATIVE_MODES = ['shared', 'paired', 'indexed'] as const;
@@ -119,6 +128,16 @@ const SIMILARITIES = ['cosine', 'dot'] as const;
  * @see van den Oord, Li, Vinyals: Representation Learning with Contrastive Predictive Coding, 2018.
  * @see Wang, Isola, ICML 2020: with M uniformly drawn negatives, loss - log M settles as M grows.
  */
+export function infoNce(
+  query: LossInput,
+  key: LossInput,
+  options: InfoNceOptions & ConstantKeys & { readonly gradients: true },
+): OfQuery<WithGradients>;
+export function infoNce(
+  query: LossInput,
+  key: LossInput,
+  options: DeviceOptions<InfoNceOptions> & ConstantKeys,
+): OfQuery<DeviceResult<WithGradients>>;
 export function infoNce(query: LossInput, key: LossInput, options: InfoNceOptions & { readonly gradients: true }): WithGradients;
 export function infoNce(query: LossInput, key: LossInput, options: DeviceOptions<InfoNceOptions>): DeviceResult<WithGradients>;
 export function infoNce(query: LossInput, key: LossInput, options?: InfoNceOptions): InfoNceResult;
@@ -130,6 +149,16 @@ export function infoNce(query: LossInput, key: LossInput, options?: AnyOptions<I
  * `infoNce` off the event loop. Inputs are copied before this returns; outputs are written when the promise resolves.
  * Every error, those of the arguments too, is a rejection.
  */
+export function infoNceAsync(
+  query: LossInput,
+  key: LossInput,
+  options: InfoNceOptions & ConstantKeys & { readonly gradients: true },
+): Promise<OfQuery<WithGradients>>;
+export function infoNceAsync(
+  query: LossInput,
+  key: LossInput,
+  options: DeviceOptions<InfoNceOptions> & ConstantKeys,
+): Promise<OfQuery<DeviceResult<WithGradients>>>;
 export function infoNceAsync(
   query: LossInput,
   key: LossInput,
@@ -180,6 +209,8 @@ export interface NamedOptions extends Omit<InfoNceOptions, 'out' | 'gradients'> 
 /**
  * The plan of InfoNCE and of the losses that are InfoNCE under another name. The two matrices and the scale are read already;
  * `options.out`, the gradients and every error go by `names`.
+ *
+ * @param lift multiplies the gradients.
  */
 export function planInfoNce<Gradients>(
   inputs: { readonly query: Rows; readonly key: Rows },
@@ -187,6 +218,7 @@ export function planInfoNce<Gradients>(
   scale: Scale,
   isAsync: boolean,
   names: InfoNceNames,
+  lift = 1,
 ): Plan<NamedResult<Gradients>> {
   const { query, key } = inputs;
   const positives = readPositives(options.positives, query, key);
@@ -199,14 +231,15 @@ export function planInfoNce<Gradients>(
   const ownNegativeLogit = readOwnNegativeLogit(options.ownNegativeLogit, explicit, query);
   const reduction = readReduction(options.reduction);
   const gradients = readGradients(options.gradients);
+  const ofKeys = readBoolean('detachKeys', options.detachKeys, false) ? false : gradients;
   const stats = readBoolean('stats', options.stats, true);
   const perRow = reduction === 'none' ? query.rows : 0;
   const outputs: Record<string, Float32Array | null> = readOutputs<string>(
     options.out,
     {
       [names.query]: gradients ? query.data.length : 0,
-      [names.key]: gradients ? key.data.length : 0,
-      ...(negatives && { [names.negatives]: gradients ? negatives.data.length : 0 }),
+      [names.key]: ofKeys ? key.data.length : 0,
+      ...(negatives && { [names.negatives]: ofKeys ? negatives.data.length : 0 }),
       perRow,
       rowLogSumExp: perRow,
     },
@@ -230,7 +263,7 @@ export function planInfoNce<Gradients>(
       perRow: outputs.perRow,
       rowLogSumExp: outputs.rowLogSumExp,
     },
-    options: { ...readCallOptions(options, stats, weight), normalize: readNormalize(options) },
+    options: { ...readCallOptions(options, stats, weight * lift), normalize: readNormalize(options) },
   };
   const work = query.rows * query.cols * (key.rows + negativesSeen);
   const plan = withNames({ ...names }, () =>

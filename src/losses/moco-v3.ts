@@ -1,11 +1,11 @@
 /** The loss of MoCo v3: InfoNCE of each view's queries among the other view's keys, times 2 temperature. */
 import type { Stats } from '../backends/backend.js';
 import type { BackendName } from '../errors.js';
-import type { MatrixLike } from '../matrix.js';
-import { checkSameShape, readBoolean, readMatrix, readOptions, readScale } from '../validate.js';
-import { type InfoNceGradients, type NamedResult, planInfoNce } from './info-nce.js';
+import { checkSameShape, readOptions, readScale } from '../validate.js';
+import { type AnyOptions, type DeviceOptions, type DeviceResult, type LossInput, readGradients, readInput } from './device-call.js';
+import { type NamedResult, planInfoNce } from './info-nce.js';
 import { LOSS_OPTIONS, type LossOptions, type Plan, readOutputs, readReduction } from './plan.js';
-import { addScaled, allOf, meanStats } from './several-plans.js';
+import { addScaled, allOf, deliver, meanStats } from './several-plans.js';
 
 export interface MocoV3Options extends LossOptions {
   /** Arrays to fill instead of new ones: `q1`, `q2` [N * cols] with gradients; `perRow` [N] with reduction 'none'. */
@@ -46,14 +46,21 @@ const KNOWN = new Set<string>(LOSS_OPTIONS);
  * @see Chen, Xie, He: An Empirical Study of Training Self-Supervised Vision Transformers, ICCV 2021.
  */
 export function mocoV3(
-  q1: MatrixLike,
-  q2: MatrixLike,
-  k1: MatrixLike,
-  k2: MatrixLike,
+  q1: LossInput,
+  q2: LossInput,
+  k1: LossInput,
+  k2: LossInput,
   options: MocoV3Options & { readonly gradients: true },
 ): WithGradients;
-export function mocoV3(q1: MatrixLike, q2: MatrixLike, k1: MatrixLike, k2: MatrixLike, options?: MocoV3Options): MocoV3Result;
-export function mocoV3(q1: MatrixLike, q2: MatrixLike, k1: MatrixLike, k2: MatrixLike, options?: MocoV3Options): MocoV3Result {
+export function mocoV3(
+  q1: LossInput,
+  q2: LossInput,
+  k1: LossInput,
+  k2: LossInput,
+  options: DeviceOptions<MocoV3Options>,
+): DeviceResult<WithGradients>;
+export function mocoV3(q1: LossInput, q2: LossInput, k1: LossInput, k2: LossInput, options?: MocoV3Options): MocoV3Result;
+export function mocoV3(q1: LossInput, q2: LossInput, k1: LossInput, k2: LossInput, options?: AnyOptions<MocoV3Options>): object {
   return plan([q1, q2, k1, k2], options, false).run();
 }
 
@@ -62,62 +69,67 @@ export function mocoV3(q1: MatrixLike, q2: MatrixLike, k1: MatrixLike, k2: Matri
  * Every error, those of the arguments too, is a rejection.
  */
 export function mocoV3Async(
-  q1: MatrixLike,
-  q2: MatrixLike,
-  k1: MatrixLike,
-  k2: MatrixLike,
+  q1: LossInput,
+  q2: LossInput,
+  k1: LossInput,
+  k2: LossInput,
   options: MocoV3Options & { readonly gradients: true },
 ): Promise<WithGradients>;
-export function mocoV3Async(q1: MatrixLike, q2: MatrixLike, k1: MatrixLike, k2: MatrixLike, options?: MocoV3Options): Promise<MocoV3Result>;
+export function mocoV3Async(
+  q1: LossInput,
+  q2: LossInput,
+  k1: LossInput,
+  k2: LossInput,
+  options: DeviceOptions<MocoV3Options>,
+): Promise<DeviceResult<WithGradients>>;
+export function mocoV3Async(q1: LossInput, q2: LossInput, k1: LossInput, k2: LossInput, options?: MocoV3Options): Promise<MocoV3Result>;
 export async function mocoV3Async(
-  q1: MatrixLike,
-  q2: MatrixLike,
-  k1: MatrixLike,
-  k2: MatrixLike,
-  options?: MocoV3Options,
-): Promise<MocoV3Result> {
+  q1: LossInput,
+  q2: LossInput,
+  k1: LossInput,
+  k2: LossInput,
+  options?: AnyOptions<MocoV3Options>,
+): Promise<object> {
   return plan([q1, q2, k1, k2], options, true).runAsync();
 }
 
-function plan(given: readonly MatrixLike[], optionsGiven: MocoV3Options | undefined, isAsync: boolean): Plan<MocoV3Result> {
+interface QueryGradients {
+  readonly q1: Float32Array;
+  readonly q2: Float32Array;
+  readonly temperature: number;
+}
+
+function plan(given: readonly LossInput[], optionsGiven: AnyOptions<MocoV3Options> | undefined, isAsync: boolean): Plan<MocoV3Result> {
   const names = ['q1', 'q2', 'k1', 'k2'];
-  const [q1, q2, k1, k2] = given.map((value, i) => readMatrix(names[i], value, isAsync));
+  const [q1, q2, k1, k2] = given.map((value, i) => readInput(names[i], value, isAsync));
   for (const [i, rows] of [q1, q2, k1, k2].entries()) checkSameShape(names[i], rows, 'q1', q1);
   const options = readOptions(optionsGiven, KNOWN);
   const temperature = readScale('temperature', options.temperature, 1);
   const reduction = readReduction(options.reduction);
-  const length = readBoolean('gradients', options.gradients, false) ? q1.data.length : 0;
+  const gradients = readGradients(options.gradients);
+  const length = gradients ? q1.data.length : 0;
   const wanted = { q1: length, q2: length, perRow: reduction === 'none' ? q1.rows : 0 };
   const inputs = { q1: q1.data, q2: q2.data, k1: k1.data, k2: k2.data };
-  const outputs = readOutputs(options.out, wanted, inputs, isAsync);
+  const outputs = readOutputs(options.out, wanted, inputs, isAsync, gradients);
   const scale = { temperature, name: 'temperature' } as const;
+  const factor = 2 * temperature;
+  const own = { ...options, out: undefined, detachKeys: true };
   const both = [
     [q1, k2, 'q1', 'k2'],
     [q2, k1, 'q2', 'k1'],
   ] as const;
   const plans = both.map(([query, key, queryName, keyName]) =>
-    planInfoNce<Record<string, Float32Array> & Pick<InfoNceGradients, 'temperature'>>(
-      { query, key },
-      { ...options, out: undefined },
-      scale,
-      isAsync,
-      { query: queryName, key: keyName, negatives: 'negatives' },
-    ),
+    planInfoNce<QueryGradients>({ query, key }, own, scale, isAsync, { query: queryName, key: keyName, negatives: 'negatives' }, factor),
   );
-  return allOf(plans, ([one, two]: NamedResult<Record<string, Float32Array> & { readonly temperature?: number }>[]) => {
-    const factor = 2 * temperature;
+  return allOf(plans, ([one, two]: NamedResult<QueryGradients>[]) => {
     const sum = one.loss + two.loss;
-    if (one.perRow && two.perRow && outputs.perRow) addScaled(outputs.perRow, factor, one.perRow, two.perRow);
-    const { q1: forQ1, q2: forQ2 } = outputs;
-    if (forQ1 && forQ2 && one.gradients && two.gradients) {
-      addScaled(forQ1, factor, one.gradients.q1);
-      addScaled(forQ2, factor, two.gradients.q2);
-    }
+    const perRow = one.perRow && two.perRow && addScaled(one.perRow, factor, one.perRow, two.perRow);
+    const filled = deliver(outputs, { q1: one.gradients?.q1, q2: two.gradients?.q2, perRow });
     const slope = (one.gradients?.temperature ?? 0) + (two.gradients?.temperature ?? 0);
     return {
       loss: factor * sum,
-      ...(outputs.perRow && { perRow: outputs.perRow }),
-      ...(forQ1 && forQ2 && { gradients: { q1: forQ1, q2: forQ2, temperature: 2 * sum + factor * slope } }),
+      ...(filled.perRow && { perRow: filled.perRow }),
+      ...(filled.q1 && filled.q2 && { gradients: { q1: filled.q1, q2: filled.q2, temperature: 2 * sum + slope } }),
       ...(one.stats && { stats: meanStats([one.stats, two.stats]) }),
       backend: one.backend,
     };

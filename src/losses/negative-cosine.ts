@@ -2,12 +2,22 @@
  * The regression of SimSiam and BYOL: checks the arguments, describes the call, shapes the result.
  *
  * -cos(u, v) = |u - v|^2 / 2 - 1 for unit vectors, and on the tangent space the gradients are equal too, so every backend computes
- * it as alignment with alpha 2. A zero row is the origin, at distance 1 from the sphere: (1 - |u|^2) / 2 is added for each.
+ * it as alignment with alpha 2. The loss is minus the mean cosine, which alignment counts beside it. Losses of rows come from distances, and
+ * a zero row is the origin, at distance 1 from the sphere: (1 - |u|^2) / 2 is added for each.
  */
 import type { Stats } from '../backends/backend.js';
 import type { BackendName } from '../errors.js';
-import type { MatrixLike, Rows } from '../matrix.js';
-import { checkSameShape, readBoolean, readMatrix, readOptions, readScale } from '../validate.js';
+import type { Rows } from '../matrix.js';
+import { checkSameShape, readBoolean, readOptions, readScale } from '../validate.js';
+import {
+  type AnyOptions,
+  type DeviceOptions,
+  type DeviceResult,
+  hostValues,
+  type LossInput,
+  readGradients,
+  readInput,
+} from './device-call.js';
 import { LOSS_OPTIONS, type LossOptions, makePlan, type Plan, readCallOptions, readOutputs, readReduction } from './plan.js';
 import { withNamesOf } from './renamed.js';
 
@@ -63,12 +73,13 @@ const KNOWN = new Set<string>([...LOSS_OPTIONS, 'detachTarget']);
  * @see Grill et al.: Bootstrap Your Own Latent, NeurIPS 2020.
  */
 export function negativeCosine(
-  p: MatrixLike,
-  target: MatrixLike,
+  p: LossInput,
+  target: LossInput,
   options: NegativeCosineOptions & { readonly gradients: true },
 ): WithGradients;
-export function negativeCosine(p: MatrixLike, target: MatrixLike, options?: NegativeCosineOptions): NegativeCosineResult;
-export function negativeCosine(p: MatrixLike, target: MatrixLike, options?: NegativeCosineOptions): NegativeCosineResult {
+export function negativeCosine(p: LossInput, target: LossInput, options: DeviceOptions<NegativeCosineOptions>): DeviceResult<WithGradients>;
+export function negativeCosine(p: LossInput, target: LossInput, options?: NegativeCosineOptions): NegativeCosineResult;
+export function negativeCosine(p: LossInput, target: LossInput, options?: AnyOptions<NegativeCosineOptions>): object {
   return plan(p, target, options, false).run();
 }
 
@@ -77,33 +88,34 @@ export function negativeCosine(p: MatrixLike, target: MatrixLike, options?: Nega
  * Every error, those of the arguments too, is a rejection.
  */
 export function negativeCosineAsync(
-  p: MatrixLike,
-  target: MatrixLike,
+  p: LossInput,
+  target: LossInput,
   options: NegativeCosineOptions & { readonly gradients: true },
 ): Promise<WithGradients>;
-export function negativeCosineAsync(p: MatrixLike, target: MatrixLike, options?: NegativeCosineOptions): Promise<NegativeCosineResult>;
-export async function negativeCosineAsync(
-  p: MatrixLike,
-  target: MatrixLike,
-  options?: NegativeCosineOptions,
-): Promise<NegativeCosineResult> {
+export function negativeCosineAsync(
+  p: LossInput,
+  target: LossInput,
+  options: DeviceOptions<NegativeCosineOptions>,
+): Promise<DeviceResult<WithGradients>>;
+export function negativeCosineAsync(p: LossInput, target: LossInput, options?: NegativeCosineOptions): Promise<NegativeCosineResult>;
+export async function negativeCosineAsync(p: LossInput, target: LossInput, options?: AnyOptions<NegativeCosineOptions>): Promise<object> {
   return plan(p, target, options, true).runAsync();
 }
 
 function plan(
-  pGiven: MatrixLike,
-  targetGiven: MatrixLike,
-  optionsGiven: NegativeCosineOptions | undefined,
+  pGiven: LossInput,
+  targetGiven: LossInput,
+  optionsGiven: AnyOptions<NegativeCosineOptions> | undefined,
   isAsync: boolean,
 ): Plan<NegativeCosineResult> {
-  const p = readMatrix('p', pGiven, isAsync);
-  const target = readMatrix('target', targetGiven, isAsync);
+  const p = readInput('p', pGiven, isAsync);
+  const target = readInput('target', targetGiven, isAsync);
   checkSameShape('target', target, 'p', p);
   const options = readOptions(optionsGiven, KNOWN);
   readScale('temperature', options.temperature, 1);
   const detachTarget = readBoolean('detachTarget', options.detachTarget, true);
   const reduction = readReduction(options.reduction);
-  const gradients = readBoolean('gradients', options.gradients, false);
+  const gradients = readGradients(options.gradients);
   const stats = readBoolean('stats', options.stats, true);
   if (!readBoolean('normalize', options.normalize, true)) {
     throw new RangeError('normalize: expected true for negativeCosine, which is a cosine, got false');
@@ -115,21 +127,20 @@ function plan(
     { p: length, target: detachTarget ? 0 : length, perRow: reduction === 'none' ? p.rows : 0 },
     { p: p.data, target: target.data },
     isAsync,
+    gradients,
   );
-  const lifts = zeroRowLifts(p, target);
+  const lifts = outputs.perRow ? zeroRowLifts(p, target) : new Map<number, number>();
   const call = {
     inputs: { x: p, y: target },
     parameters: { alpha: 2 },
     outputs: { x: outputs.p, y: outputs.target, perRow: outputs.perRow },
-    options: readCallOptions(options, stats, weight / 2),
+    options: readCallOptions(options, true, weight / 2),
   };
   const aligned = makePlan('alignment', call, options, p.data.length, (result, backend) => {
     const { perRow } = outputs;
     if (perRow) for (let i = 0; i < perRow.length; i++) perRow[i] = perRow[i] / 2 - 1 + (lifts.get(i) ?? 0);
-    let loss = result.loss / 2 - p.rows;
-    for (const lift of lifts.values()) loss += lift;
     return {
-      loss: loss * weight,
+      loss: -result.stats.positiveSimilarity * p.rows * weight,
       ...(perRow && { perRow }),
       ...(outputs.p && { gradients: { p: outputs.p, ...(outputs.target && { target: outputs.target }) } }),
       ...(stats && { stats: result.stats }),
@@ -142,7 +153,8 @@ function plan(
 /** (2 - |u|^2 - |v|^2) / 2 of the rows where it is not 0: half for each of the two that is a zero row. */
 function zeroRowLifts(p: Rows, target: Rows): Map<number, number> {
   const lifts = new Map<number, number>();
-  for (const { data, rows, cols } of [p, target]) {
+  for (const { rows, cols, ...of } of [p, target]) {
+    const data = hostValues(of.data);
     for (let i = 0; i < rows; i++) {
       let k = i * cols;
       const end = k + cols;

@@ -1,13 +1,13 @@
 /** The losses of SimCSE: InfoNCE of two encodings of every sentence, unsupervised or with hard negatives. */
-import type { MatrixLike } from '../matrix.js';
-import { checkSameShape, readMatrix, readOptions, readScale } from '../validate.js';
+import { checkSameShape, readOptions, readScale } from '../validate.js';
+import { type AnyOptions, type DeviceOptions, type DeviceResult, type LossInput, readInput } from './device-call.js';
 import { type NamedResult, planInfoNce } from './info-nce.js';
 import { LOSS_OPTIONS, type LossOptions, type Plan } from './plan.js';
 import { withNames } from './renamed.js';
 
 export interface SimCseOptions extends LossOptions {
   /** Supervised: hard negatives [any, cols], seen by every sentence. */
-  readonly negatives?: MatrixLike | undefined;
+  readonly negatives?: LossInput | undefined;
   /** Added, after the temperature, to the logit of negative i for sentence i: the logarithm of its weight. Default 0. */
   readonly hardNegativeWeight?: number | undefined;
   /** Arrays to fill instead of new ones: `z1`, `z2`, `negatives` with gradients; `perRow`, `rowLogSumExp` [N] with reduction 'none'. */
@@ -41,9 +41,10 @@ const NAMES = { query: 'z1', key: 'z2', negatives: 'negatives', ownNegativeLogit
  *   BackendUnavailableError. Nothing is written then.
  * @see Gao, Yao, Chen: SimCSE: Simple Contrastive Learning of Sentence Embeddings, EMNLP 2021.
  */
-export function simCse(z1: MatrixLike, z2: MatrixLike, options: SimCseOptions & { readonly gradients: true }): WithGradients;
-export function simCse(z1: MatrixLike, z2: MatrixLike, options?: SimCseOptions): SimCseResult;
-export function simCse(z1: MatrixLike, z2: MatrixLike, options?: SimCseOptions): SimCseResult {
+export function simCse(z1: LossInput, z2: LossInput, options: SimCseOptions & { readonly gradients: true }): WithGradients;
+export function simCse(z1: LossInput, z2: LossInput, options: DeviceOptions<SimCseOptions>): DeviceResult<WithGradients>;
+export function simCse(z1: LossInput, z2: LossInput, options?: SimCseOptions): SimCseResult;
+export function simCse(z1: LossInput, z2: LossInput, options?: AnyOptions<SimCseOptions>): object {
   return plan(z1, z2, options, false).run();
 }
 
@@ -51,15 +52,16 @@ export function simCse(z1: MatrixLike, z2: MatrixLike, options?: SimCseOptions):
  * `simCse` off the event loop. Inputs are copied before this returns; outputs are written when the promise resolves.
  * Every error, those of the arguments too, is a rejection.
  */
-export function simCseAsync(z1: MatrixLike, z2: MatrixLike, options: SimCseOptions & { readonly gradients: true }): Promise<WithGradients>;
-export function simCseAsync(z1: MatrixLike, z2: MatrixLike, options?: SimCseOptions): Promise<SimCseResult>;
-export async function simCseAsync(z1: MatrixLike, z2: MatrixLike, options?: SimCseOptions): Promise<SimCseResult> {
+export function simCseAsync(z1: LossInput, z2: LossInput, options: SimCseOptions & { readonly gradients: true }): Promise<WithGradients>;
+export function simCseAsync(z1: LossInput, z2: LossInput, options: DeviceOptions<SimCseOptions>): Promise<DeviceResult<WithGradients>>;
+export function simCseAsync(z1: LossInput, z2: LossInput, options?: SimCseOptions): Promise<SimCseResult>;
+export async function simCseAsync(z1: LossInput, z2: LossInput, options?: AnyOptions<SimCseOptions>): Promise<object> {
   return plan(z1, z2, options, true).runAsync();
 }
 
-function plan(z1: MatrixLike, z2: MatrixLike, optionsGiven: SimCseOptions | undefined, isAsync: boolean): Plan<SimCseResult> {
-  const query = readMatrix('z1', z1, isAsync);
-  const key = readMatrix('z2', z2, isAsync);
+function plan(z1: LossInput, z2: LossInput, optionsGiven: AnyOptions<SimCseOptions> | undefined, isAsync: boolean): Plan<SimCseResult> {
+  const query = readInput('z1', z1, isAsync);
+  const key = readInput('z2', z2, isAsync);
   checkSameShape('z2', key, 'z1', query);
   const { hardNegativeWeight, ...options } = readOptions(optionsGiven, KNOWN);
   const scale = { temperature: readScale('temperature', options.temperature, 0.05), name: 'temperature' } as const;

@@ -1,5 +1,4 @@
 /** VICReg: checks the arguments, describes the call, shapes the result. The computation is the backends'. */
-import type { MatrixLike } from '../matrix.js';
 import { readNumber, readOptions } from '../validate.js';
 import {
   type ColumnLossGradients,
@@ -9,6 +8,7 @@ import {
   readColumnOptions,
   readViews,
 } from './columns.js';
+import type { AnyOptions, DeviceOptions, DeviceResult, LossInput } from './device-call.js';
 import { LOSS_OPTIONS, makePlan, type Plan } from './plan.js';
 
 export interface VicRegOptions extends ColumnLossOptions {
@@ -37,9 +37,10 @@ const KNOWN = new Set<string>([...LOSS_OPTIONS, 'invariance', 'variance', 'covar
  *   Nothing is written then.
  * @see Bardes, Ponce, LeCun: VICReg: Variance-Invariance-Covariance Regularization for Self-Supervised Learning, ICLR 2022.
  */
-export function vicReg(a: MatrixLike, b: MatrixLike, options: VicRegOptions & { readonly gradients: true }): WithGradients;
-export function vicReg(a: MatrixLike, b: MatrixLike, options?: VicRegOptions): ColumnLossResult;
-export function vicReg(a: MatrixLike, b: MatrixLike, options?: VicRegOptions): ColumnLossResult {
+export function vicReg(a: LossInput, b: LossInput, options: VicRegOptions & { readonly gradients: true }): WithGradients;
+export function vicReg(a: LossInput, b: LossInput, options: DeviceOptions<VicRegOptions>): DeviceResult<WithGradients>;
+export function vicReg(a: LossInput, b: LossInput, options?: VicRegOptions): ColumnLossResult;
+export function vicReg(a: LossInput, b: LossInput, options?: AnyOptions<VicRegOptions>): object {
   return plan(a, b, options, false).run();
 }
 
@@ -47,13 +48,19 @@ export function vicReg(a: MatrixLike, b: MatrixLike, options?: VicRegOptions): C
  * `vicReg` off the event loop. Inputs are copied before this returns; outputs are written when the promise resolves.
  * Every error, those of the arguments too, is a rejection.
  */
-export function vicRegAsync(a: MatrixLike, b: MatrixLike, options: VicRegOptions & { readonly gradients: true }): Promise<WithGradients>;
-export function vicRegAsync(a: MatrixLike, b: MatrixLike, options?: VicRegOptions): Promise<ColumnLossResult>;
-export async function vicRegAsync(a: MatrixLike, b: MatrixLike, options?: VicRegOptions): Promise<ColumnLossResult> {
+export function vicRegAsync(a: LossInput, b: LossInput, options: VicRegOptions & { readonly gradients: true }): Promise<WithGradients>;
+export function vicRegAsync(a: LossInput, b: LossInput, options: DeviceOptions<VicRegOptions>): Promise<DeviceResult<WithGradients>>;
+export function vicRegAsync(a: LossInput, b: LossInput, options?: VicRegOptions): Promise<ColumnLossResult>;
+export async function vicRegAsync(a: LossInput, b: LossInput, options?: AnyOptions<VicRegOptions>): Promise<object> {
   return plan(a, b, options, true).runAsync();
 }
 
-function plan(aGiven: MatrixLike, bGiven: MatrixLike, optionsGiven: VicRegOptions | undefined, isAsync: boolean): Plan<ColumnLossResult> {
+function plan(
+  aGiven: LossInput,
+  bGiven: LossInput,
+  optionsGiven: AnyOptions<VicRegOptions> | undefined,
+  isAsync: boolean,
+): Plan<ColumnLossResult> {
   const inputs = readViews(aGiven, bGiven, isAsync);
   const options = readOptions(optionsGiven, KNOWN);
   const parameters = {

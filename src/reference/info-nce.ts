@@ -86,8 +86,8 @@ export function* infoNce({ inputs, integers, parameters, outputs, options }: Ker
 
   const factor = (options.weight * (symmetric ? 0.5 : 1)) / temperature;
   if (gradientQuery) gradientByInput('query', query, gradientQuery, factor);
-  if (gradientKey) gradientByInput('key', key, gradientKey, factor);
-  if (negatives && gradientNegatives) gradientByInput('negatives', negatives, gradientNegatives, factor);
+  if (gradientKey && outputs.key) gradientByInput('key', key, gradientKey, factor);
+  if (negatives && gradientNegatives && outputs.negatives) gradientByInput('negatives', negatives, gradientNegatives, factor);
   if (outputs.perRow) checkFitsFloat32('query', 'a loss', perRow);
   if (outputs.rowLogSumExp) checkFitsFloat32('query', 'a log-sum-exp', rowLogSumExp);
   if (gradientQuery) outputs.query?.set(gradientQuery);
