@@ -52,15 +52,35 @@ Napi::Value describe(const Napi::CallbackInfo& info) {
   return json.Get("parse").As<Napi::Function>().Call({Napi::String::New(env, text.c_str())});
 }
 
-// workspaceBytes(kernel, rowsX, rowsY, cols, gradients, weight, normalize, stats, threads, precision)
+// InfoNCE's explicit negatives, and how many neighbours nearest looks for.
+struct OwnSizes {
+  int64_t negative_rows, per_query, k;
+  int32_t negative_mode;
+};
+
+int64_t workspace_of(int32_t kernel, int64_t rows_x, int64_t rows_y, int64_t cols, int32_t gradients, const OwnSizes& own,
+                     const ck_options& options) {
+  if (kernel == CK_NEAREST) return ck_nearest_workspace_bytes(rows_x, rows_y, cols, own.k, &options);
+  if (kernel != CK_INFO_NCE || own.negative_rows == 0) return ck_workspace_bytes(kernel, rows_x, rows_y, cols, gradients, &options);
+  const ck_matrix query = {nullptr, rows_x, cols}, key = {nullptr, rows_y, cols}, negatives = {nullptr, own.negative_rows, cols};
+  ck_info_nce_pairs pairs = {};
+  pairs.in_batch = pairs.symmetric = 1;
+  pairs.negative_mode = own.negative_mode;
+  pairs.per_query = own.per_query;
+  return ck_info_nce_workspace_bytes(&query, &key, &negatives, &pairs, gradients, &options);
+}
+
+// workspaceBytes(kernel, rowsX, rowsY, cols, gradients, negativeRows, negativeMode, perQuery, k, weight, normalize, stats, threads,
+// precision)
 Napi::Value workspace_bytes(const Napi::CallbackInfo& info) {
-  require_count(info, 10);
+  require_count(info, 14);
   const std::string name = info[0].As<Napi::String>();
+  const auto integer = [&](size_t index) { return info[index].As<Napi::Number>().Int64Value(); };
   for (const Kernel& kernel : kKernels) {
     if (name != kernel.name) continue;
-    const ck_options options = read_options(info, 5);
-    const int64_t bytes = ck_workspace_bytes(kernel.id, info[1].As<Napi::Number>().Int64Value(), info[2].As<Napi::Number>().Int64Value(),
-                                             info[3].As<Napi::Number>().Int64Value(), info[4].As<Napi::Boolean>().Value(), &options);
+    const OwnSizes own = {integer(5), integer(7), integer(8), static_cast<int32_t>(integer(6))};
+    const int64_t bytes =
+        workspace_of(kernel.id, integer(1), integer(2), integer(3), info[4].As<Napi::Boolean>().Value(), own, read_options(info, 9));
     return Napi::Number::New(info.Env(), static_cast<double>(bytes));
   }
   throw Napi::RangeError::New(info.Env(), "native addon: no kernel is called '" + name + "'");

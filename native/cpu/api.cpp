@@ -255,7 +255,27 @@ int ck_nearest(const ck_matrix* x, const ck_matrix* y, int64_t k, int32_t exclud
 
 int32_t ck_supports(int32_t kernel) { return kernel >= CK_COSINE_SIMILARITY && kernel <= CK_NEAREST; }
 
+int64_t ck_info_nce_workspace_bytes(const ck_matrix* query, const ck_matrix* key, const ck_matrix* negatives,
+                                    const ck_info_nce_pairs* pairs, int32_t gradients, const ck_options* options) {
+  int64_t bytes = 0;
+  guarded(nullptr, [&] { bytes = ck::info_nce_bytes(*query, *key, negatives, *pairs, gradients != 0, *options); });
+  return bytes;
+}
+
+int64_t ck_nearest_workspace_bytes(int64_t rows_x, int64_t rows_y, int64_t cols, int64_t k, const ck_options* options) {
+  int64_t bytes = 0;
+  guarded(nullptr, [&] { bytes = ck::nearest_bytes(rows_x, rows_y, cols, k, *options); });
+  return bytes;
+}
+
 int64_t ck_workspace_bytes(int32_t kernel, int64_t rows_x, int64_t rows_y, int64_t cols, int32_t gradients, const ck_options* options) {
+  constexpr int64_t USUAL_NEIGHBOURS = 10;
+  static const ck_info_nce_pairs IN_BATCH = [] {
+    ck_info_nce_pairs pairs = {};
+    pairs.in_batch = pairs.symmetric = 1;
+    return pairs;
+  }();
+  const ck_matrix x = {nullptr, rows_x, cols}, y = {nullptr, rows_y, cols};
   int64_t bytes = 0;
   guarded(nullptr, [&] {
     switch (kernel) {
@@ -275,7 +295,7 @@ int64_t ck_workspace_bytes(int32_t kernel, int64_t rows_x, int64_t rows_y, int64
         bytes = ck::alignment_bytes(rows_x, cols, *options);
         break;
       case CK_INFO_NCE:
-        bytes = ck::info_nce_bytes(rows_x, rows_y, cols, gradients != 0, *options);
+        bytes = ck_info_nce_workspace_bytes(&x, &y, nullptr, &IN_BATCH, gradients, options);
         break;
       case CK_DCL:
         bytes = ck::dcl_bytes(rows_x, cols, gradients != 0, *options);
@@ -296,7 +316,7 @@ int64_t ck_workspace_bytes(int32_t kernel, int64_t rows_x, int64_t rows_y, int64
         bytes = ck::cross_uniformity_bytes(rows_x, rows_y, cols, gradients != 0, *options);
         break;
       case CK_NEAREST:
-        bytes = ck::nearest_bytes(rows_x, rows_y, cols, *options);
+        bytes = ck::nearest_bytes(rows_x, rows_y, cols, USUAL_NEIGHBOURS, *options);
         break;
       default:
         break;

@@ -29,7 +29,8 @@ int64_t cosine_similarity_backward_bytes(int64_t rows_x, int64_t rows_y, int64_t
 void info_nce(const ck_matrix& query, const ck_matrix& key, const ck_matrix* negatives, const ck_info_nce_pairs& pairs,
               const ck_options& options, float* per_row, float* row_log_sum_exp, float* gradient_query, float* gradient_key,
               float* gradient_negatives, ck_result& result);
-int64_t info_nce_bytes(int64_t rows, int64_t keys, int64_t cols, bool gradients, const ck_options& options);
+int64_t info_nce_bytes(const ck_matrix& query, const ck_matrix& key, const ck_matrix* negatives, const ck_info_nce_pairs& pairs,
+                       bool gradients, const ck_options& options);
 
 void dcl(const ck_matrix& x, const ck_matrix& y, double weight_sigma, const ck_options& options, float* per_row, float* row_log_sum_exp,
          float* gradient_x, float* gradient_y, ck_result& result);
@@ -57,7 +58,7 @@ int64_t cross_uniformity_bytes(int64_t rows, int64_t others, int64_t cols, bool 
 
 void nearest(const ck_matrix& x, const ck_matrix& y, int64_t k, bool exclude_same_index, const ck_options& options, int32_t* indices,
              float* similarities);
-int64_t nearest_bytes(int64_t rows, int64_t others, int64_t cols, const ck_options& options);
+int64_t nearest_bytes(int64_t rows, int64_t others, int64_t cols, int64_t k, const ck_options& options);
 
 }  // namespace ck
 

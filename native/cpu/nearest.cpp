@@ -132,12 +132,11 @@ void nearest(const ck_matrix& x, const ck_matrix& y, int64_t k, bool exclude_sam
   });
 }
 
-int64_t nearest_bytes(int64_t rows, int64_t others, int64_t cols, const ck_options& options) {
-  constexpr int64_t K = 10;  // a usual number of neighbours: the size is asked for without one
+int64_t nearest_bytes(int64_t rows, int64_t others, int64_t cols, int64_t k, const ck_options& options) {
   Call call(options);
   const ck_matrix x = {nullptr, rows, cols}, y = {nullptr, others, cols};
   Arena arena(nullptr);
-  Buffers buffers(arena, x, y, call, call.threads_for(multiply_adds(rows, others, cols)), Cut(rows, others, K), K);
+  Buffers buffers(arena, x, y, call, call.threads_for(multiply_adds(rows, others, cols)), Cut(rows, others, k), k);
   return Workspace::rounded(arena.used());
 }
 

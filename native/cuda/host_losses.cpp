@@ -113,4 +113,14 @@ int ck_nearest(const ck_matrix* x, const ck_matrix* y, int64_t k, int32_t exclud
                        });
 }
 
+int64_t ck_info_nce_workspace_bytes(const ck_matrix* query, const ck_matrix* key, const ck_matrix* negatives,
+                                    const ck_info_nce_pairs* pairs, int32_t gradients, const ck_options* options) {
+  return int64_t(ck_cuda_info_nce_workspace_bytes(query, key, negatives, pairs, gradients, options));
+}
+
+// Neighbours are picked one after another from a panel of similarities, however many they are.
+int64_t ck_nearest_workspace_bytes(int64_t rows_x, int64_t rows_y, int64_t cols, int64_t, const ck_options* options) {
+  return ck_workspace_bytes(CK_NEAREST, rows_x, rows_y, cols, 0, options);
+}
+
 int32_t ck_supports(int32_t kernel) { return kernel >= CK_COSINE_SIMILARITY && kernel <= CK_NEAREST; }

@@ -190,9 +190,14 @@ int ck_nearest(const ck_matrix* x, const ck_matrix* y, int64_t k, int32_t exclud
 /* 1 if the library has this ck_kernel; calls of one it lacks return CK_UNAVAILABLE. */
 int32_t ck_supports(int32_t kernel);
 
-/* Bytes of working memory a call will hold beyond its inputs and outputs; cols is the row length, rows_y is used by
- * kernels of two matrices. InfoNCE: without explicit negatives. 0 for a kernel that the library lacks. */
+/* Bytes of working memory a call will hold beyond its inputs and outputs; cols is the row length, rows_y is used by kernels of two
+ * matrices. InfoNCE: symmetric and without explicit negatives; nearest: of 10 neighbours. 0 for a kernel that the library lacks. */
 int64_t ck_workspace_bytes(int32_t kernel, int64_t rows_x, int64_t rows_y, int64_t cols, int32_t gradients, const ck_options* options);
+/* The same for any call of ck_info_nce. Of the matrices only the sizes are looked at, of the pairs' arrays whether they are given. */
+int64_t ck_info_nce_workspace_bytes(const ck_matrix* query, const ck_matrix* key, const ck_matrix* negatives,
+                                    const ck_info_nce_pairs* pairs, int32_t gradients, const ck_options* options);
+/* The same for a call of ck_nearest with k neighbours. */
+int64_t ck_nearest_workspace_bytes(int64_t rows_x, int64_t rows_y, int64_t cols, int64_t k, const ck_options* options);
 
 /* Threads a call with options->threads = 0 may use (CONTRASTIVE_KERNELS_THREADS, else the parallelism available to the process). */
 int32_t ck_default_threads(void);

@@ -193,6 +193,17 @@ export interface KernelResult {
   readonly stats: Stats;
 }
 
+/** What the working memory of a call depends on; the last four are infoNce's and nearest's. */
+export interface WorkspaceSizes {
+  readonly rowsX: number;
+  readonly rowsY: number;
+  readonly cols: number;
+  readonly negativeRows: number;
+  readonly negativeMode: NegativeMode;
+  readonly perQuery: number;
+  readonly k: number;
+}
+
 export interface Backend {
   readonly name: BackendName;
   /** Precisions that `run` accepts of a kernel it has. */
@@ -207,7 +218,7 @@ export interface Backend {
    */
   runAsync<K extends KernelName>(kernel: K, call: KernelCall<K>, signal: AbortSignal | undefined): Promise<KernelResult>;
   /** Bytes of working memory beyond inputs and outputs. */
-  workspaceBytes(kernel: KernelName, rowsX: number, rowsY: number, cols: number, gradients: boolean, options: CallOptions): number;
+  workspaceBytes(kernel: KernelName, sizes: WorkspaceSizes, gradients: boolean, options: CallOptions): number;
 }
 
 /** One row of `backends()`. */

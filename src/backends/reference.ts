@@ -72,11 +72,11 @@ export const referenceBackend: Backend = {
   supports: () => true,
   run: (kernel, call) => runToEnd(start(kernel, call)),
   runAsync,
-  workspaceBytes(kernel, rowsX, rowsY, cols, gradients) {
-    const inputs = ONE_INPUT.has(kernel) ? rowsX : rowsX + rowsY;
+  workspaceBytes(kernel, { rowsX, rowsY, cols, negativeRows, perQuery }, gradients) {
+    const inputs = (ONE_INPUT.has(kernel) ? rowsX : rowsX + rowsY) + negativeRows;
     const accumulators = gradients || kernel === 'cosineSimilarityBackward' ? inputs : 0;
     // u and the gradients in float64; norms, one row of similarities (of columns or of rows), and two outputs with a number a row.
-    return 8 * ((inputs + accumulators) * cols + inputs + rowsY + cols + 2 * rowsX);
+    return 8 * ((inputs + accumulators) * cols + inputs + rowsY + cols + (2 + perQuery) * rowsX);
   },
 };
 

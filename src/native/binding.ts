@@ -51,6 +51,10 @@ export type NativeBinding = { readonly [K in KernelName]: KernelFunction<NativeR
     rowsY: number,
     cols: number,
     gradients: boolean,
+    negativeRows: number,
+    negativeMode: number,
+    perQuery: number,
+    k: number,
     weight: number,
     normalize: boolean,
     stats: boolean,
@@ -71,7 +75,7 @@ interface KernelRow<K extends KernelName> {
 
 /** enum ck_pairs, ck_negatives, ck_sup_con_variant and ck_precision of the C ABI. */
 const PAIRS: Record<PairLayout, number> = { halves: 0, interleaved: 1 };
-const NEGATIVES: Record<NegativeMode, number> = { shared: 0, paired: 1, indexed: 2 };
+export const NEGATIVES: Record<NegativeMode, number> = { shared: 0, paired: 1, indexed: 2 };
 const VARIANTS: Record<SupConVariant, number> = { out: 0, in: 1, pair: 2 };
 export const PRECISIONS: Record<Precision, number> = { float32: 0, bfloat16x3: 1, bfloat16: 2 };
 

@@ -1,7 +1,7 @@
 /** A `Backend` that hands every call to a native addon. The CPU and the CUDA backend differ only in the file behind it. */
-import type { Backend, CallOptions, KernelCall, KernelName, KernelResult, Precision } from '../backends/backend.js';
+import type { Backend, CallOptions, KernelCall, KernelName, KernelResult, Precision, WorkspaceSizes } from '../backends/backend.js';
 import type { BackendName } from '../errors.js';
-import { type NativeBinding, type NativeResult, nativeArguments, PRECISIONS } from './binding.js';
+import { type NativeBinding, type NativeResult, NEGATIVES, nativeArguments, PRECISIONS } from './binding.js';
 import { typedError } from './errors.js';
 
 function toResult(native: NativeResult): KernelResult {
@@ -43,8 +43,11 @@ export class NativeBackend implements Backend {
     }
   }
 
-  workspaceBytes(kernel: KernelName, rowsX: number, rowsY: number, cols: number, gradients: boolean, options: CallOptions): number {
+  workspaceBytes(kernel: KernelName, sizes: WorkspaceSizes, gradients: boolean, options: CallOptions): number {
+    const { rowsX, rowsY, cols, negativeRows, negativeMode, perQuery, k } = sizes;
     const { weight, normalize, stats, threads, precision } = options;
-    return this.binding.workspaceBytes(kernel, rowsX, rowsY, cols, gradients, weight, normalize, stats, threads, PRECISIONS[precision]);
+    const own = [negativeRows, NEGATIVES[negativeMode], perQuery, k] as const;
+    const rest = [weight, normalize, stats, threads, PRECISIONS[precision]] as const;
+    return this.binding.workspaceBytes(kernel, rowsX, rowsY, cols, gradients, ...own, ...rest);
   }
 }
