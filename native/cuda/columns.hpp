@@ -15,7 +15,7 @@ constexpr int kColumnThreads = 256;
 // coefficients.
 struct SquareSums {
   static constexpr int kGroups = 1, kTerms = 1;
-  static constexpr bool kStatistics = false;
+  static constexpr bool kStatistics = false, kOnTensorCores = false;
   float inverse;
 
   struct Square {

@@ -1,5 +1,5 @@
-// What losses made of sums of exponentials over negatives share (InfoNCE, DCL): which pairs are negatives, their sums as a policy of
-// row_sums.hpp, their coefficients as one of side.hpp, and a sum of exponentials kept as its logarithm.
+// What losses made of sums of exponentials over negatives share (InfoNCE, DCL): which pairs are negatives (and whether a tile has others,
+// `meets`), their sums as a policy of row_sums.hpp, their coefficients as one of side.hpp, and a sum of exponentials kept as its logarithm.
 #pragma once
 #include "cuda/launchers.hpp"
 #include "cuda/normaliser.hpp"
@@ -8,27 +8,47 @@
 
 namespace ck::cuda {
 
+// Whether a tile has a pair of equal numbers.
+template <int kSide>
+__device__ __forceinline__ bool on_diagonal(int row0, int col0) {
+  return row0 < col0 + kSide && col0 < row0 + kSide;
+}
+
 // Every pair of different numbers (of different items).
 struct OtherPairs {
+  static constexpr bool kOnTensorCores = true;
   __device__ __forceinline__ bool negative(int i, int j) const { return i != j; }
+  template <int kSide>
+  __device__ __forceinline__ bool meets(int row0, int col0) const {
+    return on_diagonal<kSide>(row0, col0);
+  }
 };
 
 template <class Pairs>
 struct Exchanged {
+  static constexpr bool kOnTensorCores = Pairs::kOnTensorCores;
   Pairs pairs;
   __device__ __forceinline__ bool negative(int i, int j) const { return pairs.negative(j, i); }
+  template <int kSide>
+  __device__ __forceinline__ bool meets(int row0, int col0) const {
+    return pairs.template meets<kSide>(col0, row0);
+  }
 };
 
 // Sums over a row's negatives of exp2(k s).
 template <class Pairs>
 struct ContrastSums : ExponentialTerms {
   static constexpr int kGroups = 1;
-  static constexpr bool kStatistics = true;
+  static constexpr bool kStatistics = true, kOnTensorCores = Pairs::kOnTensorCores;
   Pairs pairs;
   CK_HOST_DEVICE ContrastSums(double k, const Pairs& pairs_) : ExponentialTerms(k), pairs(pairs_) {}
 
   __device__ __forceinline__ int group(int i, int j) const { return pairs.negative(i, j) ? 0 : -1; }
   __device__ __forceinline__ float score(float s, int, int) const { return s; }
+  template <int kSide>
+  __device__ __forceinline__ bool meets(int row0, int col0) const {
+    return pairs.template meets<kSide>(row0, col0);
+  }
 };
 
 // exp2(k s - l_i), and exp2(k s - l_j) where columns have a loss, too.
@@ -38,11 +58,18 @@ struct ContrastCoefficients {
   float k;
   const Normaliser* rows;
   const Normaliser* columns;  // null: none
+  static constexpr bool kOnTensorCores = Pairs::kOnTensorCores;
 
-  __device__ __forceinline__ float coefficient(float s, int i, int j) const {
-    if (!pairs.negative(i, j)) return 0.0f;
-    const float of_row = rows[i].coefficient(k, s);
-    return columns ? of_row + columns[j].coefficient(k, s) : of_row;
+  template <int kSide>
+  __device__ __forceinline__ bool meets(int row0, int col0) const {
+    return pairs.template meets<kSide>(row0, col0);
+  }
+  // Where not careful every pair is a negative.
+  template <bool kFast = false>
+  __device__ __forceinline__ float coefficient(float s, int i, int j, bool careful = true) const {
+    if (careful && !pairs.negative(i, j)) return 0.0f;
+    const float of_row = rows[i].template coefficient<kFast>(k, s);
+    return columns ? of_row + columns[j].template coefficient<kFast>(k, s) : of_row;
   }
 };
 

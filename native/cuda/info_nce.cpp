@@ -16,7 +16,7 @@ __global__ void __launch_bounds__(kLossThreads, 1) row_losses(InfoNce job, float
   if (row >= job.query.rows) return;
   const int p = job.pairs.positive(row);
   const double z = job.positive[row] / job.temperature;
-  const float of_positive = job.stats ? tile_element(job.query.operand(row), job.key.operand(p), job.query.depth()) : 0;
+  const float of_positive = job.stats ? job.of_positive[row] : 0;
   LogSum negatives;
   double count = double(job.each), similarity = 0;
   bool hit = true;
@@ -150,7 +150,7 @@ int ck_cuda_info_nce(const ck_matrix* query, const ck_matrix* key, const ck_matr
                      ck_error* error) {
   using namespace ck::cuda;
   const double k = kLog2e / options->temperature;
-  if (const int status = check_call({query, key, negatives}, *options, error)) return status;
+  if (const int status = check_tensor_call({query, key, negatives}, *options, error)) return status;
   if (const int status = check_scale(k, error)) return status;
   if (const int status = check_added_logit(pairs->own_negative_logit, error)) return status;
   Arena arena(workspace);
@@ -167,6 +167,7 @@ int ck_cuda_info_nce(const ck_matrix* query, const ck_matrix* key, const ck_matr
     check_products(run, job.query, job.negatives, k, report);
   }
   listed_similarities(run, job.query, job.key, pairs->positives, 1, query->rows, job.positive);
+  if (job.stats) tile_similarities(run, job.query, job.key, pairs->positives, job.of_positive);
   listed_similarities(run, job.query, job.negatives, job.negative_indices, job.each, job.entries(), job.listed);
   if (job.in_batch) row_sums(run, job.of_keys, ContrastSums<KeyPairs>(k, job.pairs));
   if (job.shared) row_sums(run, job.of_negatives, ContrastSums<SharedPairs>(k, job.shared_pairs));

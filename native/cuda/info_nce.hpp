@@ -7,6 +7,7 @@ namespace {
 
 // Which rows of key are negatives of a query.
 struct KeyPairs {
+  static constexpr bool kOnTensorCores = true;
   const int32_t* positives;  // null: row i
   const int32_t* query_labels;
   const int32_t* key_labels;
@@ -17,12 +18,21 @@ struct KeyPairs {
   __device__ __forceinline__ bool negative(int i, int j) const {
     return j != positive(i) && !(query_labels && query_labels[i] == key_labels[j]) && !(mask && mask[size_t(i) * keys + j] == 0);
   }
+  template <int kSide>
+  __device__ __forceinline__ bool meets(int row0, int col0) const {
+    return positives || query_labels || mask || on_diagonal<kSide>(row0, col0);
+  }
 };
 
 // Shared negatives: all of them, but for number i of query i where a logit is added to it.
 struct SharedPairs {
+  static constexpr bool kOnTensorCores = true;
   bool own;
   __device__ __forceinline__ bool negative(int i, int j) const { return !(own && i == j); }
+  template <int kSide>
+  __device__ __forceinline__ bool meets(int row0, int col0) const {
+    return own && on_diagonal<kSide>(row0, col0);
+  }
 };
 
 struct InfoNce {
@@ -35,6 +45,7 @@ struct InfoNce {
   Rows query, key, negatives;
   RowSums of_keys, of_negatives, of_queries;
   double* positive;               // [N] s_ip
+  float* of_positive;             // [padded N] the same as an element of a tile, where statistics are wanted
   double* loss;                   // [N]
   double* q;                      // [N] share of the row's negatives
   double* column_q;               // [N] of the column's
@@ -67,13 +78,16 @@ struct InfoNce {
              : shared             ? int64_t(shared_pairs.own)
                                   : p.per_query),
         negative_indices(indexed ? p.negative_indices : nullptr),
-        query(arena, query_.data, query_.rows, query_.cols, options.normalize != 0, true),
-        key(arena, key_.data, key_.rows, key_.cols, options.normalize != 0, true),
-        negatives(arena, negatives_.data, negatives_.rows, query_.cols, options.normalize != 0, shared),
+        query(arena, query_.data, query_.rows, query_.cols, options.normalize != 0, true,
+              precision_of_loss(options.precision, query_.rows)),
+        key(arena, key_.data, key_.rows, key_.cols, options.normalize != 0, true, precision_of_loss(options.precision, query_.rows)),
+        negatives(arena, negatives_.data, negatives_.rows, query_.cols, options.normalize != 0, shared,
+                  precision_of_loss(options.precision, query_.rows)),
         of_keys(RowSums::make<ContrastSums<KeyPairs>>(arena, query, key, in_batch)),
         of_negatives(RowSums::make<ContrastSums<SharedPairs>>(arena, query, negatives, shared)),
         of_queries(RowSums::make<ContrastSums<Exchanged<KeyPairs>>>(arena, key, query, symmetric)),
         positive(arena.take<double>(query.rows)),
+        of_positive(arena.take<float>(query.padded_rows)),
         loss(arena.take<double>(query.rows)),
         q(arena.take<double>(query.rows)),
         column_q(arena.take<double>(query.rows)),

@@ -1,7 +1,7 @@
 // Coefficients of a backward: exp2(k score - l + exponent), l a row's log2 normaliser, exponent a power of two that is common to all
 // rows and that closing a gradient takes out again in double.
 #pragma once
-#include "cuda/device.hpp"
+#include "cuda/tensor_core.hpp"
 #include "policies/host_device.hpp"
 
 namespace ck::cuda {
@@ -14,7 +14,10 @@ struct Normaliser {
     const float exponent = multiply_add(k, score - at, rest);
     return exponent < kLargest ? exponent : kLargest;
   }
-  __device__ __forceinline__ float coefficient(float k, float score) const { return exp2_accurate(exponent(k, score)); }
+  template <bool kFast = false>
+  __device__ __forceinline__ float coefficient(float k, float score) const {
+    return exp2_either<kFast>(exponent(k, score));
+  }
   // Only coefficients of pairs with a zero row can be far above 1; they multiply that row's zeros, and must be finite for it.
   static constexpr float kLargest = 126.0f;
 };

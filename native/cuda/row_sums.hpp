@@ -12,45 +12,15 @@
 //   score(s, i, j)                           the similarity, or what else the terms are made of
 //   relative_to(largest, i)                  (score, out) -> the terms, relative to the row's largest score
 //   move(sums, count, before, largest, i)    sums of that many pairs, relative to `before`, become relative to `largest`
+//   kOnTensorCores                           whether rows may be operands of tensor cores (tensor_row_sums.hpp); then it also says
+//   meets<side>(row0, col0)                  false where every pair of the tile counts
+//   relative_to<true>, move_fast             the same by exp2_fast, in float32
 #pragma once
-#include "cuda/pair_cells.hpp"
+#include "cuda/row_cells.hpp"
+#include "cuda/tensor_row_sums.hpp"
 #include "cuda/tile_fold.hpp"
 
 namespace ck::cuda {
-
-struct RowSums {
-  Rows x, y;
-  int splits, split_rows;  // shares of y, and the rows of one, a multiple of the tile
-  double* cells;           // [groups, splits, values, x.padded_rows]
-
-  template <class Policy>
-  static constexpr int kValues = 1 + Policy::kTerms + (Policy::kStatistics ? 2 : 0);
-
-  // Where it is not wanted nothing is taken.
-  template <class Policy>
-  static RowSums make(Arena& arena, const Rows& x, const Rows& y, bool wanted = true) {
-    constexpr int kEnoughBlocks = 512;
-    const int row_tiles = tiles_of(x.rows), tiles = y.rows > 0 ? tiles_of(y.rows) : 1;
-    const int most = (kEnoughBlocks + row_tiles - 1) / row_tiles, share = (tiles + most - 1) / most;
-    RowSums sums{x, y, (tiles + share - 1) / share, share * Tile::kSide, nullptr};
-    if (wanted) sums.cells = arena.take<double>(size_t(Policy::kGroups) * sums.splits * kValues<Policy> * x.padded_rows);
-    return sums;
-  }
-};
-
-// One row's totals of a group.
-template <class Policy>
-struct RowTotal {
-  float largest = kNoScore;  // score
-  double sums[Policy::kTerms] = {};
-  double score = 0, count = 0;
-
-  // To a largest score that is no smaller.
-  __device__ __forceinline__ void raise(const Policy& policy, float to, int row) {
-    if (largest > kNoScore && to > largest) policy.move(sums, count, largest, to, row);
-    largest = to;
-  }
-};
 
 namespace detail {
 
@@ -128,54 +98,19 @@ __global__ void __launch_bounds__(Tile::kThreads, 4) row_sums_kernel(RowSums job
     CK_ROLL
     for (int g = 0; g < Policy::kGroups; ++g) add_group(totals[g * Tile::kThreads], job, policy, tile, g, row0, col0, shared);
   }
-  for (int g = 0; g < Policy::kGroups; ++g) {
-    const RowTotal<Policy>& total = totals[g * Tile::kThreads];
-    constexpr int kValues = RowSums::kValues<Policy>;
-    double* const cell = job.cells + size_t(g * job.splits + split) * kValues * job.x.padded_rows + row0 + threadIdx.x;
-    const auto store = [&](int value, double number) { cell[size_t(value) * job.x.padded_rows] = number; };
-    store(0, total.largest);
-    CK_UNROLL
-    for (int n = 0; n < Policy::kTerms; ++n) store(1 + n, total.sums[n]);
-    if constexpr (Policy::kStatistics) {
-      store(1 + Policy::kTerms, total.score);
-      store(2 + Policy::kTerms, total.count);
-    }
-  }
+  for (int g = 0; g < Policy::kGroups; ++g) store_total(job, totals[g * Tile::kThreads], row0 + int(threadIdx.x), split, g);
 }
 
 }  // namespace detail
 
 template <class Policy>
 void row_sums(Run& run, const RowSums& job, const Policy& policy) {
+  if constexpr (Policy::kOnTensorCores) {
+    if (job.x.tensor()) return tensor_row_sums(run, job, policy);
+  }
   const dim3 grid(unsigned(tiles_of(job.x.rows)), unsigned(job.splits));
   constexpr size_t kShared = Tile::kSharedBytes + Policy::kGroups * Tile::kThreads * sizeof(RowTotal<Policy>);
   run.launch(detail::row_sums_kernel<Policy>, grid, Tile::kThreads, kShared, job, policy);
-}
-
-// A row's cells in order.
-template <class Policy>
-__device__ __forceinline__ RowTotal<Policy> merge_sums(const RowSums& job, const Policy& policy, int row, int group = 0) {
-  constexpr int kValues = RowSums::kValues<Policy>;
-  const size_t padded = job.x.padded_rows;
-  const double* const cells = job.cells + size_t(group) * job.splits * kValues * padded + row;
-  RowTotal<Policy> total;
-  for (int split = 0; split < job.splits; ++split) total.largest = fmaxf(total.largest, float(cells[split * kValues * padded]));
-  for (int split = 0; split < job.splits; ++split) {
-    const double* const cell = cells + split * kValues * padded;
-    RowTotal<Policy> part;
-    part.largest = float(cell[0]);
-    if (!(part.largest > kNoScore)) continue;
-    for (int n = 0; n < Policy::kTerms; ++n) part.sums[n] = cell[(1 + n) * padded];
-    if constexpr (Policy::kStatistics) {
-      part.score = cell[(1 + Policy::kTerms) * padded];
-      part.count = cell[(2 + Policy::kTerms) * padded];
-    }
-    part.raise(policy, total.largest, row);
-    for (int n = 0; n < Policy::kTerms; ++n) total.sums[n] += part.sums[n];
-    total.score += part.score;
-    total.count += part.count;
-  }
-  return total;
 }
 
 // Terms exp2(k score): one sum, relative to the largest.
@@ -185,13 +120,20 @@ struct ExponentialTerms {
   float k;
   CK_HOST_DEVICE explicit ExponentialTerms(double k_) : exact_k(k_), k(float(k_)) {}
 
+  template <bool kFast>
   struct Relative {
     float k, largest;
-    __device__ __forceinline__ void operator()(float score, float (&out)[1]) const { out[0] = exp2_accurate(k * (score - largest)); }
+    __device__ __forceinline__ void operator()(float score, float (&out)[1]) const { out[0] = exp2_either<kFast>(k * (score - largest)); }
   };
-  __device__ __forceinline__ Relative relative_to(float largest, int) const { return {k, largest}; }
+  template <bool kFast = false>
+  __device__ __forceinline__ Relative<kFast> relative_to(float largest, int) const {
+    return {k, largest};
+  }
   __device__ __forceinline__ void move(double (&sums)[1], double, float before, float largest, int) const {
     sums[0] *= exp2(exact_k * (double(before) - largest));
+  }
+  __device__ __forceinline__ void move_fast(float (&sums)[1], float before, float largest, int) const {
+    sums[0] *= exp2_fast(k * (before - largest));
   }
   // log2 of a sum; -infinity where there is no pair.
   template <class Total>

@@ -164,7 +164,7 @@ void positive_similarities(Run& run, const Rows& rows, PairLayout layout, double
 }
 
 void half_squares(Run& run, const Rows& rows, float* half) {
-  if (rows.tensor()) return tensor_half_squares(run, rows, half);
+  if (rows.tensor()) return tensor_pairs(run, rows, rows, nullptr, 0.5f, half);
   run.launch(own_products, (rows.padded_rows + kRowThreads - 1) / kRowThreads, kRowThreads, 0, rows, half);
 }
 

@@ -33,6 +33,7 @@ struct Rows {
   uint16_t* packed;    // else: [padded_rows, packed_stride()], slabs as in tensor_shapes.hpp
   double* norm;        // [padded_rows] |x_i|, in either case; 0 beyond rows
 
+  Rows() = default;
   // Takes its buffers from the arena.
   Rows(Arena& arena, const float* data, int64_t row_count, int64_t col_count, bool normalize, bool similarities,
        int32_t precision_ = CK_FLOAT32);
@@ -54,6 +55,11 @@ struct Rows {
     return {input + size_t(row) * cols, !normalized ? 1.0 : norm[row] > 0 ? 1 / norm[row] : 0.0, precision == CK_BFLOAT16};
   }
 };
+
+// Of a loss of so many rows: bfloat16x3 is float32 where they are few (tensor_shapes.hpp).
+inline int32_t precision_of_loss(int32_t precision, int64_t rows) {
+  return precision == CK_BFLOAT16X3 && rows < kLeastSplitRows ? int32_t(CK_FLOAT32) : precision;
+}
 
 // Whether the device can run this build's kernels at all.
 cudaError_t kernels_loadable();

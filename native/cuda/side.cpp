@@ -2,6 +2,7 @@
 #include "cuda/side.hpp"
 
 #include "cuda/launchers.hpp"
+#include "cuda/tensor_kernels.hpp"
 
 namespace ck::cuda {
 namespace {
@@ -15,7 +16,7 @@ __device__ void add_entry(const PairList& list, int64_t entry, double scale, int
   const double coefficient = list.coefficient[entry] * scale;
   if (coefficient == 0) return;
   const int64_t other = list.other ? list.other[entry] : entry / list.divide;
-  const float* const u = list.with + other * list.stride;
+  const UnitRow u = list.with.unit(int(other));
   for (int c = lane; c < cols; c += kWarp) totals[c] += coefficient * u[c];
 }
 
@@ -55,7 +56,7 @@ __global__ void __launch_bounds__(kRowThreads, 1) close_rows(Side side, Close cl
     return;
   }
   double* const v = side.totals + size_t(local) * x.stride;
-  const float* const u = x.by_row + size_t(row) * x.stride;
+  const UnitRow u = x.unit(row);
   const double up = exp2(*close.exponent);
   for (int c = lane; c < x.cols; c += kWarp) v[c] = 0;
   if (matrices > 0) add_parts(side.first, local, lane, x.cols, v);
@@ -79,13 +80,19 @@ __global__ void __launch_bounds__(kRowThreads, 1)
   const int lane = int(threadIdx.x) % kWarp;
   if (entry >= count) return;
   const int64_t i = entry / each, j = other ? other[entry] : entry;
-  const float* const a = x.input + i * x.cols;
-  const float* const b = y.input + j * y.cols;
+  const bool rounded = x.precision == CK_BFLOAT16;
+  const UnitRow a = rounded ? x.unit(int(i)) : UnitRow{x.input + i * x.cols, 1, false};
+  const UnitRow b = rounded ? y.unit(int(j)) : UnitRow{y.input + j * y.cols, 1, false};
   double dot = 0;
-  for (int c = lane; c < x.cols; c += kWarp) dot += double(a[c]) * b[c];
+  for (int c = lane; c < x.cols; c += kWarp) dot += a[c] * b[c];
   dot = warp_sum(dot);
-  const double norms = x.normalized ? x.norm[i] * y.norm[j] : 1;
+  const double norms = x.normalized && !rounded ? x.norm[i] * y.norm[j] : 1;
   if (lane == 0) out[entry] = norms > 0 ? dot / norms : 0;
+}
+
+__global__ void __launch_bounds__(kThreads, 1) tile_elements(Rows x, Rows y, const int32_t* other, float* out) {
+  const int row = int(blockIdx.x) * kThreads + int(threadIdx.x);
+  if (row < x.rows) out[row] = tile_element(x.operand(row), y.operand(other ? other[row] : row), x.depth());
 }
 
 __global__ void __launch_bounds__(kThreads, 1) products_fit(Rows x, Rows y, double k, ck_cuda_report* report) {
@@ -120,6 +127,11 @@ void close_side(Run& run, const Side& side, const Close& close, int matrices, in
 void listed_similarities(Run& run, const Rows& x, const Rows& y, const int32_t* other, int64_t each, int64_t count, double* out) {
   if (count == 0) return;
   run.launch(similarities, unsigned((count + kRowsPerBlock - 1) / kRowsPerBlock), kRowThreads, 0, x, y, other, each, count, out);
+}
+
+void tile_similarities(Run& run, const Rows& x, const Rows& y, const int32_t* other, float* out) {
+  if (x.tensor()) return tensor_pairs(run, x, y, other, 1.0f, out);
+  run.launch(tile_elements, unsigned((x.rows + kThreads - 1) / kThreads), kThreads, 0, x, y, other, out);
 }
 
 void check_products(Run& run, const Rows& x, const Rows& y, double k, ck_cuda_report* report) {

@@ -1,25 +1,25 @@
 // Backward of losses that compare two matrices: the gradient by one of them, its "side", a panel of rows at a time.
 //
 //   pair_coefficients   G of the panel's rows against all rows of the other matrix, k-major; one block a tile, S computed again
+//                       (on tensor cores: tensor_side.hpp)
 //   product.hpp         D = G v, for each matrix the side is compared with
 //   close_side          adds the D, and the pairs that a loss lists one by one, in double; then the gradient. One warp a row
 //
 // A coefficient policy says  coefficient(s, i, j)  what row j of the columns' matrix has in the gradient of row i of the rows', times
-// 2^exponent. The gradient by the columns' matrix is the same with kSwapped.
+// 2^exponent. The gradient by the columns' matrix is the same with kSwapped. With kOnTensorCores it also has what tensor_side.hpp asks.
 #pragma once
 #include "cuda/product.hpp"
+#include "cuda/tensor_side.hpp"
 
 namespace ck::cuda {
 
 // Listed pairs of rows of a side with rows of another matrix: a positive, explicit negatives.
 struct PairList {
   PairList() = default;
-  PairList(const Rows& rows, const double* coefficients, int64_t entries)
-      : coefficient(coefficients), with(rows.by_row), stride(rows.stride), count(entries) {}
+  PairList(const Rows& rows, const double* coefficients, int64_t entries) : coefficient(coefficients), with(rows), count(entries) {}
 
   const double* coefficient = nullptr;  // [count], of each entry
-  const float* with = nullptr;          // rows of the other matrix, `stride` apart; entry e is with row other[e], or e / divide
-  int stride = 0;
+  Rows with = {};                       // the other matrix; entry e is with its row other[e], or e / divide
   const int32_t* other = nullptr;
   int64_t divide = 1;
   const int32_t* target = nullptr;  // [count] the entries of row r are those with target r; null: r * each .. r * each + each - 1
@@ -42,9 +42,10 @@ struct Close {
 
 struct Side {
   Rows rows;
-  Panels first, second;  // of the matrices it is compared with, at most two
-  float* panel;          // coefficients [the longer depth, first.rows]
-  double* totals;        // [first.rows, rows.stride]
+  Panels first, second;                          // of the matrices it is compared with, at most two
+  float* panel;                                  // float32: coefficients [the longer depth, first.rows]
+  CoefficientPanel first_tensor, second_tensor;  // on tensor cores
+  double* totals;                                // [first.rows, rows.stride]
 
   // depth: padded rows of each matrix the side is compared with, 0: none. Without gradients nothing is taken.
   Side(Arena& arena, const Rows& rows_, bool wanted, int depth, int second_depth = 0)
@@ -55,12 +56,16 @@ struct Side {
       : rows(rows_),
         first(make(arena, none, rows_, depth)),
         second(make(arena, none, rows_, second_depth)),
-        panel((arena ? *arena : none).take<float>(size_t(depth > second_depth ? depth : second_depth) * first.rows)),
+        panel(rows_.tensor() ? nullptr
+                             : (arena ? *arena : none).take<float>(size_t(depth > second_depth ? depth : second_depth) * first.rows)),
+        first_tensor(arena ? *arena : none, first, rows_.split(), rows_.tensor() && depth > 0),
+        second_tensor(arena ? *arena : none, second, rows_.split(), rows_.tensor() && second_depth > 0),
         totals((arena ? *arena : none).take<double>(size_t(first.rows) * rows_.stride)) {}
 
   static Panels make(Arena* arena, Arena& none, const Rows& rows, int depth) {
     const auto some = [](int size) { return size > 0 ? size : Tile::kSide; };
-    return Panels(arena && depth > 0 ? *arena : none, some(rows.padded_rows), panel_limit(rows.stride), some(depth), rows.stride);
+    const ProductBlock block = rows.tensor() ? tensor_block(rows.split()) : kFloatBlock;
+    return Panels(arena && depth > 0 ? *arena : none, some(rows.padded_rows), panel_limit(rows.stride), some(depth), rows.stride, block);
   }
   // Enough rows for the device to be full, few enough for G to stay in a large device's cache.
   static int panel_limit(int stride) { return 2 * stride < 1024 ? 2 * stride : 1024; }
@@ -70,20 +75,28 @@ struct Side {
 template <bool kSwapped, class Policy>
 struct Compared {
   bool wanted;
-  Rows x, y;
-  const float* v;  // [y.padded_rows, stride]
+  Rows x, y, v;
   Policy policy;
 };
 template <bool kSwapped = false, class Policy>
-Compared<kSwapped, Policy> compared(const Rows& x, const Rows& y, const Policy& policy, bool wanted = true, const float* v = nullptr) {
-  return {wanted, x, y, v ? v : y.by_row, policy};
+Compared<kSwapped, Policy> compared(const Rows& x, const Rows& y, const Policy& policy, bool wanted, const Rows& v) {
+  return {wanted, x, y, v, policy};
+}
+template <bool kSwapped = false, class Policy>
+Compared<kSwapped, Policy> compared(const Rows& x, const Rows& y, const Policy& policy, bool wanted = true) {
+  return {wanted, x, y, y, policy};
 }
 
 // Adds `first` and, with two matrices, `second` of the panel that starts at first_row.
 void close_side(Run& run, const Side& side, const Close& close, int matrices, int first_row);
 
-// out[e] = similarity of row e / each of x with row other[e] of y (row e where other is null), in double from the unrounded rows.
+// out[e] = similarity of row e / each of x with row other[e] of y (row e where other is null), in double; from the unrounded rows, but in
+// bfloat16.
 void listed_similarities(Run& run, const Rows& x, const Rows& y, const int32_t* other, int64_t each, int64_t count, double* out);
+
+// out[i] = similarity of row i of x with row other[i] of y (row i where other is null) by exactly the arithmetic of a tile's element: to be
+// compared with the largest of a row.
+void tile_similarities(Run& run, const Rows& x, const Rows& y, const int32_t* other, float* out);
 
 // Reports a row whose products, times k, may leave float32. Rows that are normalised have none.
 void check_products(Run& run, const Rows& x, const Rows& y, double k, ck_cuda_report* report);
@@ -117,10 +130,17 @@ template <bool kSwapped, class Policy>
 int add_compared(Run& run, const Side& side, int first_row, int done, const Compared<kSwapped, Policy>& with) {
   if (!with.wanted) return done;
   const Panels& panels = done == 0 ? side.first : side.second;
+  if constexpr (Policy::kOnTensorCores) {
+    if (with.x.tensor()) {
+      tensor_panel<kSwapped>(run, panels, done == 0 ? side.first_tensor : side.second_tensor, with.x, with.y, with.v, with.policy,
+                             first_row);
+      return done + 1;
+    }
+  }
   const dim3 grid(unsigned(with.y.padded_rows / Tile::kSide), unsigned(panels.rows / Tile::kSide));
   run.launch(pair_coefficients<kSwapped, Policy>, grid, Tile::kThreads, Tile::kSharedBytes, with.x, with.y, side.panel, panels.rows,
              with.policy, first_row);
-  multiply_panel(run, panels, side.panel, with.v);
+  multiply_panel(run, panels, side.panel, with.v.by_row);
   return done + 1;
 }
 

@@ -10,13 +10,14 @@ constexpr int kThreads = 256;
 
 struct NegativeSums : LogisticTerms {
   static constexpr int kGroups = 1;
-  static constexpr bool kStatistics = true;
+  static constexpr bool kStatistics = true, kOnTensorCores = false;
   using LogisticTerms::LogisticTerms;
   __device__ __forceinline__ int group(int i, int j) const { return i == j ? -1 : 0; }
   __device__ __forceinline__ float score(float s, int, int) const { return s; }
 };
 
 struct NegativeCoefficients {
+  static constexpr bool kOnTensorCores = false;
   float k;
   const Level* level;      // one
   const double* exponent;  // one

@@ -149,8 +149,7 @@ int ck_cuda_sup_con(const ck_matrix* z, const int32_t* labels, int32_t variant, 
   const ContrastCoefficients<OtherClasses> negatives{{labels}, float(k), job.normaliser, job.normaliser};
   const PositiveCoefficients positives{float(k), job.pairs, labels, job.classes.bias, job.positive_weights, job.exponent};
   const Close close{job.exponent, factor, gradient_z, job.along, 0, report, 0, {}};
-  side_gradient(run, job.side, close, compared(job.z, job.z, negatives),
-                compared(job.classes.r, job.classes.r, positives, true, job.z.by_row));
+  side_gradient(run, job.side, close, compared(job.z, job.z, negatives), compared(job.classes.r, job.classes.r, positives, true, job.z));
   temperature_gradient(run, job.along, job.z.rows, nullptr, 0, -0.5 * factor / job.temperature, job.exponent, report);
   return run.status(error);
 }

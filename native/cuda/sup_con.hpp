@@ -8,6 +8,7 @@ namespace ck::cuda {
 namespace {
 
 struct OtherClasses {
+  static constexpr bool kOnTensorCores = false;
   const int32_t* labels;
   __device__ __forceinline__ bool negative(int i, int j) const { return labels[i] != labels[j]; }
 };
@@ -15,7 +16,7 @@ struct OtherClasses {
 // Negatives, and for the statistics positives, by the plain similarities.
 struct LabelSums : ExponentialTerms {
   static constexpr int kGroups = 2;
-  static constexpr bool kStatistics = true;
+  static constexpr bool kStatistics = true, kOnTensorCores = false;
   const int32_t* labels;
   CK_HOST_DEVICE LabelSums(double k, const int32_t* labels_) : ExponentialTerms(k), labels(labels_) {}
   __device__ __forceinline__ int group(int i, int j) const { return labels[i] != labels[j] ? 0 : i != j ? 1 : -1; }
@@ -39,7 +40,7 @@ __device__ __forceinline__ float exp2_minus_one(float x) {
 // The positives, by t = bias_j + <r_i, r_j>: the sum of v = 2^(k (t - largest)) - 1, which keeps how unlike they are.
 struct PositiveSums {
   static constexpr int kGroups = 1, kTerms = 1;
-  static constexpr bool kStatistics = true;
+  static constexpr bool kStatistics = true, kOnTensorCores = false;
   double exact_k;
   float k;
   const int32_t* labels;
@@ -61,7 +62,7 @@ struct PositiveSums {
 // Variant 'pair': softplus and sigmoid of log N_i - z_ip; rows that have nothing to compare have no pair.
 struct PositivePairSums : LogisticTerms {
   static constexpr int kGroups = 1;
-  static constexpr bool kStatistics = false;
+  static constexpr bool kStatistics = false, kOnTensorCores = false;
   const int32_t* labels;
   const float* bias;
   const unsigned char* counted;
@@ -79,6 +80,7 @@ struct PositiveWeights {
 };
 
 struct PositiveCoefficients {
+  static constexpr bool kOnTensorCores = false;
   float k;
   bool pairs;
   const int32_t* labels;

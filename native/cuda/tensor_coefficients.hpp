@@ -8,7 +8,7 @@
 #pragma once
 #include "cuda/normaliser.hpp"
 #include "cuda/product.hpp"
-#include "cuda/tensor_tile.hpp"
+#include "cuda/tensor_rows.hpp"
 
 namespace ck::cuda {
 
@@ -28,6 +28,26 @@ __device__ __forceinline__ float coefficient(float k, float reference, float sco
   if constexpr (kSides == Sides::weighted) return exp2_fast(k * (score - reference)) * (row.at + column.at);
   const float own = exp2_fast(row.exponent(k, score));
   return kSides == Sides::two_sided ? own + exp2_fast(column.exponent(k, score)) : own;
+}
+
+// Stores a tile of coefficients in a panel, at its row local0.
+template <class Shape, bool kSplit>
+__device__ __forceinline__ void store_coefficients(const Fragments<Shape::kRowFragments, Shape::kColumnFragments>& tile,
+                                                   const CoefficientPanel& g, int local0, int col0, const WarpTile& at) {
+  CK_UNROLL
+  for (int i = 0; i < Shape::kRowFragments; ++i) {
+    CK_UNROLL
+    for (int h = 0; h < 2; ++h) {
+      uint16_t* const out = g.data + (local0 + at.row(i, 2 * h)) * g.stride;
+      CK_UNROLL
+      for (int j = 0; j < Shape::kColumnFragments; ++j) {
+        const Split first = split(tile[i][j][2 * h]), second = split(tile[i][j][2 * h + 1]);
+        const int k0 = col0 + at.column(j, 0), place = k0 / slab_depth(kSplit) * kSlabHalves + k0 % slab_depth(kSplit);
+        *reinterpret_cast<uint32_t*>(out + place) = pack(first.high, second.high);
+        if (kSplit) *reinterpret_cast<uint32_t*>(out + place + kSlabHalves / 2) = pack(first.low, second.low);
+      }
+    }
+  }
 }
 
 namespace detail {
@@ -54,21 +74,8 @@ __global__ void __launch_bounds__(LargeTile::kThreads, 1)
   const int local0 = int(blockIdx.y) * Shape::kSide, row0 = first_row + local0, col0 = int(blockIdx.x) * Shape::kSide;
   if (row0 >= u.padded_rows) return;
   const WarpTile at = WarpTile::of_thread<Shape>();
-  const int slabs = u.slabs();
-  int loading = 0;
-  auto load = [&](unsigned char* stage) {
-    if (loading >= slabs) return;
-    load_slab<Shape::kSide, Shape::kThreads>(stage, u.slab(row0, loading), u.packed_stride());
-    load_slab<Shape::kSide, Shape::kThreads>(stage + Shape::kOperandBytes, u.slab(col0, loading), u.packed_stride());
-    ++loading;
-  };
-  Ring<Shape::kStages, Shape::kStageBytes> ring(shared);
-  ring.start(load);
   Fragments<kR, kC> tile = {};
-  for (int s = 0; s < slabs; ++s) {
-    const unsigned char* const stage = ring.next(load);
-    multiply_slab<kSplit, kR, kC>(tile, stage, stage + Shape::kOperandBytes, at);
-  }
+  similarity_tile<Shape, kSplit>(tile, shared, u, u, row0, col0, at);
   const bool careful =
       row0 == col0 || row0 + Shape::kSide > u.rows || col0 + Shape::kSide > u.rows || policy.template meets<Shape::kSide>(row0, col0);
   const float k = float(job.k);
@@ -78,23 +85,18 @@ __global__ void __launch_bounds__(LargeTile::kThreads, 1)
     for (int h = 0; h < 2; ++h) {
       const int row = row0 + at.row(i, 2 * h);
       const Normaliser of_row = job.of_rows[row];
-      uint16_t* const out = g.data + (local0 + at.row(i, 2 * h)) * g.stride;
       CK_UNROLL
       for (int j = 0; j < kC; ++j) {
-        Split parts[2];
         CK_UNROLL
-        for (int e = 0; e < 2; ++e) {
+        for (int e = 2 * h; e < 2 * h + 2; ++e) {
           const int col = col0 + at.column(j, e);
-          float value = coefficient<kSides>(k, job.reference, policy.score(tile[i][j][2 * h + e], row, col), of_row, job.of_rows[col]);
-          if (careful && (row >= u.rows || col >= u.rows || policy.excluded(row, col))) value = 0.0f;
-          parts[e] = split(value);
+          tile[i][j][e] = coefficient<kSides>(k, job.reference, policy.score(tile[i][j][e], row, col), of_row, job.of_rows[col]);
+          if (careful && (row >= u.rows || col >= u.rows || policy.excluded(row, col))) tile[i][j][e] = 0.0f;
         }
-        const int k0 = col0 + at.column(j, 0), place = k0 / slab_depth(kSplit) * kSlabHalves + k0 % slab_depth(kSplit);
-        *reinterpret_cast<uint32_t*>(out + place) = pack(parts[0].high, parts[1].high);
-        if (kSplit) *reinterpret_cast<uint32_t*>(out + place + kSlabHalves / 2) = pack(parts[0].low, parts[1].low);
       }
     }
   }
+  store_coefficients<Shape, kSplit>(tile, g, local0, col0, at);
 }
 
 }  // namespace detail

@@ -70,6 +70,11 @@ inline float exp2_fast(float x) { return x >= -126.0f ? exp2_accurate(x) : 0.0f;
 
 #endif
 
+template <bool kFast>
+__device__ __forceinline__ float exp2_either(float x) {
+  return kFast ? exp2_fast(x) : exp2_accurate(x);
+}
+
 // The nearest bfloat16, ties to even, as its 16 bits. What is finite stays finite: the largest floats do not round up to infinity.
 __device__ __forceinline__ uint32_t to_bf16(float value) {
   const uint32_t bits = uint32_t(__float_as_int(value)), rounded = (bits + 0x7FFFu + (bits >> 16 & 1u)) >> 16;

@@ -7,6 +7,7 @@
 // All shapes fit the 99 KiB of shared memory that the smallest devices (8.6, 8.9, 12.0) give a block.
 #pragma once
 #include <cstddef>
+#include <cstdint>
 
 #include "policies/host_device.hpp"
 
@@ -19,6 +20,9 @@ constexpr int kTensorRows = 128;             // operands' rows are padded to thi
 // bfloat16x3 keeps 2^-17 of every element, and such errors average over the columns. Where these are fewer the float32 kernels run
 // instead: more accurate, and there is little to multiply.
 constexpr int kLeastSplitColumns = 128;
+
+// They average over the rows of a loss, too, where each may hang on one similarity.
+constexpr int kLeastSplitRows = 16;
 
 // Columns of a slab.
 CK_HOST_DEVICE constexpr int slab_depth(bool split) { return split ? kSlabHalves / 2 : kSlabHalves; }
@@ -43,6 +47,11 @@ using SmallTile = TileShape<64, 2, 2, 4>;
 
 // Half the tiles of side 128 of this many rows are fewer than the multiprocessors of a large device.
 CK_HOST_DEVICE constexpr int tile_side(int rows) { return rows <= 2048 ? SmallTile::kSide : LargeTile::kSide; }
+
+// The same of whole S between two matrices.
+CK_HOST_DEVICE constexpr int tile_side(int rows, int columns) {
+  return int64_t(rows) * columns <= int64_t(1) << 22 ? SmallTile::kSide : LargeTile::kSide;
+}
 
 // The fused backward: a block of 4 warps owns 64 rows of the gradient in registers, and reads 64 rows at a time. Deeper rows do not fit
 // its shared memory; for them coefficients go through memory (tensor_product.hpp).
