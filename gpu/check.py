@@ -31,6 +31,8 @@ except ImportError:
     torch = None
 
 PARTS = ["correctness", "speed", "sanitizer", "sass"]
+# Shares of the time that are left for the parts after it: on a first run on a GPU the numbers come before the slow tools.
+AFTER_CORRECTNESS, AFTER_SPEED = 0.55, 0.25
 
 
 def read_arguments():
@@ -69,7 +71,7 @@ def check_correctness(library, device, arguments, time_left, record):
 
     quick = arguments.quick or device == "cpu"
     runner = Runner(library, device)
-    results, missing, finished = correctness.run(runner, quick, arguments.seed, lambda: time_left() - 20 * arguments.minutes)
+    results, missing, finished = correctness.run(runner, quick, arguments.seed, lambda: time_left() - AFTER_CORRECTNESS * 60 * arguments.minutes)
     graph = correctness.replays(runner, arguments.seed) if device == "cuda" else None
     record["correctness"] = {"results": results, "missing": missing, "finished": finished, "graph": graph}
     print(f"\n{'kernel and precision':44}{'cases':>6}{'failed':>8}{'repeated':>10}   largest error / allowed")
@@ -153,22 +155,31 @@ def main():
     record = {"device": description, "seed": arguments.seed, "library": str(path), "not_run": [], "build_seconds": time.monotonic() - begin}
     print(f"{description['device']}, compute capability {description['computeCapability']}; seed {arguments.seed}")
 
-    failed = check_plain(library, record)
+    def attempt(part, run, *rest):
+        """A part that ends in an error has failed, and must not keep the others from running."""
+        try:
+            return run(*rest) or 0
+        except Exception as error:
+            record.setdefault("errors", {})[part] = f"{type(error).__name__}: {error}"
+            print(f"FAILED {part}: {record['errors'][part]}")
+            return 1
+
+    failed = attempt("plain", check_plain, library, record)
     if torch is None or arguments.plain:
         record["not_run"].append("everything that needs torch")
     else:
         record["torch"] = torch.__version__
         if "correctness" in arguments.only:
-            failed += check_correctness(library, "cpu" if emulated else "cuda", arguments, time_left, record)
+            failed += attempt("correctness", check_correctness, library, "cpu" if emulated else "cuda", arguments, time_left, record)
     if emulated:
         record["not_run"].append("speed, compute-sanitizer and SASS: there is no GPU in the emulation")
     else:
-        if "sanitizer" in arguments.only:
-            failed += check_sanitizer(library, lambda: time_left() - 30 * arguments.minutes, record)
         if "speed" in arguments.only and "torch" in record:
-            check_speed(library, time_left, record)
+            failed += attempt("speed", check_speed, library, lambda: time_left() - AFTER_SPEED * 60 * arguments.minutes, record)
         if "sass" in arguments.only:
-            show_sass(library, record)
+            failed += attempt("sass", show_sass, library, record)
+        if "sanitizer" in arguments.only:
+            failed += attempt("sanitizer", check_sanitizer, library, time_left, record)
 
     record["failed"], record["seconds"] = failed, time.monotonic() - begin
     target = Path(arguments.json)

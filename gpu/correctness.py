@@ -14,7 +14,7 @@ from library import PRECISIONS, CallError
 from runner import POISON, captured
 
 FAMILIES = ["random", "correlated", "confident", "clustered", "equal", "duplicated", "antipodal", "mixed norms"]
-FLOAT32_ONLY = ("alignment", "infoNce", "sigLip", "crossUniformity")
+FLOAT32_ONLY = ("alignment", "sigLip", "crossUniformity", "supCon", "dcl", "barlowTwins", "vicReg", "nearest")
 
 
 def views(family, items, cols, generator):
@@ -80,8 +80,15 @@ class Comparison:
             expected = want[name].cpu()
             if not bool(torch.isfinite(values).all()):
                 self.note(name, math.inf, 1)
-            elif name in ("perRow", "rowLogSumExp", "out"):
-                floor = 1.0 if name != "perRow" else 0.0
+            elif name == "indices":
+                # Rows that are equally near to the last digit may change places: what counts is how similar the named rows are.
+                rows = values.view(torch.int32).long().reshape(expected.shape[0], -1)
+                inside = bool(((rows >= 0) & (rows < expected.shape[1])).all())
+                distinct = inside and all(len(set(row)) == len(row) for row in rows.tolist())
+                best = expected.topk(rows.shape[1], dim=1).values
+                self.note(name, float((expected.gather(1, rows) - best).abs().max()) if distinct else math.inf, 1e-6)
+            elif name in ("perRow", "rowLogSumExp", "out", "similarities"):
+                floor = 1.0 if name != "perRow" else self.loss_floor
                 allowed = (self.row_bound + 2**-24) * expected.abs().clamp_min(floor) + 2**-149
                 self.note(name, float(((values.double() - expected).abs() / allowed).max()), 1)
             else:
@@ -93,6 +100,49 @@ class Comparison:
     @property
     def worst(self):
         return max(self.shares.items(), key=lambda item: item[1])
+
+
+def case(name, temperature, floor, function, arguments, precise=False):
+    """The function of this name of the runner beside that of references.py; precise: its last argument is the precision."""
+
+    def on(device, precision):
+        moved = [value.to(device) if isinstance(value, torch.Tensor) else value for value in arguments]
+        return moved + [precision] * precise
+
+    return (
+        name,
+        temperature,
+        floor,
+        lambda runner, p: getattr(runner, function)(*on(runner.device, p)),
+        lambda device, p: getattr(references, function)(*on(device, p)),
+    )
+
+
+def cases_of_systems(shapes, temperatures, generator):
+    """The losses of labels, of explicit negatives and of columns, and nearest rows."""
+    for rows, cols in shapes:
+        if rows < 8:
+            continue  # classes of several rows, batches with a spread
+        shape = f"{rows} x {cols}"
+        x, y = views("correlated", rows, cols, generator)
+        extra = views("random", 2 * rows, cols, generator)[0]
+        listed = torch.randint(2 * rows, (rows, 3), generator=generator, dtype=torch.int32)
+        labels = torch.randint(max(2, rows // 6), (rows,), generator=generator, dtype=torch.int32)
+        labels[: 2 * (rows // 2)] = labels[: rows // 2].repeat(2)  # nobody is alone
+        for temperature in temperatures[:2]:
+            at = f"{shape}, temperature {temperature}"
+            for mode in ("shared", "paired", "indexed"):
+                arguments = (x, y, temperature, True, extra, mode, listed if mode == "indexed" else None)
+                yield case(f"infoNce,{mode} {at}", temperature, 0.0, "info_nce", arguments, True)
+            if len(labels.unique()) > 1:
+                for variant in ("out", "in", "pair"):
+                    yield case(f"supCon,{variant} {at}", temperature, 0.0, "sup_con", (x, labels, temperature, variant))
+            for sigma in (0.0, 0.5):
+                yield case(f"dcl {at}, sigma {sigma}", temperature, 1.0, "dcl", (x, y, temperature, sigma))
+        yield case(f"barlowTwins {shape}", 1.0, 1.0, "barlow_twins", (x, y, 0.005))
+        yield case(f"vicReg {shape}", 1.0, 1.0, "vic_reg", (x / 2, y / 2, 25.0, 25.0, 1.0))
+        for k, exclude in ((1, True), (min(rows, 21), False)):
+            yield case(f"nearest {shape}, k {k}", 1.0, 1.0, "nearest", (x, y, k, exclude))
 
 
 def cases(quick, generator):
@@ -139,17 +189,8 @@ def cases(quick, generator):
             extra = torch.cat([y, views("random", 7, cols, generator)[0]])
             for temperature in temperatures:
                 for key, symmetric in ((extra, False), (y, True)):
-                    yield (
-                        f"infoNce {rows} and {key.shape[0]} x {cols} {family}, temperature {temperature}",
-                        temperature,
-                        0.0,
-                        lambda runner, p, x=x, key=key, t=temperature, both=symmetric: runner.info_nce(
-                            x.to(runner.device), key.to(runner.device), t, both
-                        ),
-                        lambda device, p, x=x, key=key, t=temperature, both=symmetric: references.info_nce(
-                            x.to(device), key.to(device), t, both
-                        ),
-                    )
+                    name = f"infoNce {rows} and {key.shape[0]} x {cols} {family}, temperature {temperature}"
+                    yield case(name, temperature, 0.0, "info_nce", (x, key, temperature, symmetric, None, "shared", None), True)
             yield (
                 f"sigLip {rows} x {cols} {family}",
                 0.1,
@@ -164,6 +205,7 @@ def cases(quick, generator):
             lambda runner, p, x=x, y=extra: runner.cross_uniformity(x.to(runner.device), y.to(runner.device), 2.0),
             lambda device, p, x=x, y=extra: references.cross_uniformity(x.to(device), y.to(device), 2.0),
         )
+    yield from cases_of_systems(shapes, temperatures, generator)
     for rows, columns, cols in others:
         x, y = views("random", rows, cols, generator)[0], views("random", columns, cols, generator)[0]
         w = views("random", rows, columns, generator)[0]

@@ -44,6 +44,8 @@ def _enumerators(name, headers):
 HEADERS = _headers()
 STATUS = {value: key[3:].lower().replace("_", " ") for key, value in _enumerators("ck_status", HEADERS).items()}
 KERNELS = _enumerators("ck_kernel", HEADERS)
+NEGATIVES = {key[13:].lower(): value for key, value in _enumerators("ck_negatives", HEADERS).items()}
+VARIANTS = {key[11:].lower(): value for key, value in _enumerators("ck_sup_con_variant", HEADERS).items()}
 PRECISIONS = {key[3:].lower(): value for key, value in _enumerators("ck_precision", HEADERS).items()}
 
 
@@ -94,6 +96,7 @@ class Library:
         self.dll.ck_describe.restype = c_size_t
         self.dll.ck_workspace_bytes.restype = c_int64
         self.dll.ck_cuda_workspace_bytes.restype = c_size_t
+        self.dll.ck_cuda_info_nce_workspace_bytes.restype = c_size_t
 
     def describe(self):
         text = ctypes.create_string_buffer(1024)

@@ -5,11 +5,11 @@ filled with NaN. On the emulation a "device" tensor is a CPU tensor.
 """
 
 import ctypes
-from ctypes import byref, c_double, c_int32, c_size_t, c_void_p
+from ctypes import byref, c_double, c_int32, c_int64, c_size_t, c_void_p
 
 import torch
 
-from library import InfoNcePairs, Matrix, Report, options
+from library import NEGATIVES, VARIANTS, InfoNcePairs, Matrix, Report, options
 
 GUARD = 64
 POISON = float("nan")
@@ -42,14 +42,14 @@ class Runner:
         size = self.library.workspace_bytes(kernel, inputs[0].shape[0], rows_y, inputs[0].shape[1], gradients, choices)
         return self.floats(size // 4 + 64, POISON), size
 
-    def prepare(self, function, kernel, inputs, middle, lengths, choices, gradients):
+    def prepare(self, function, kernel, inputs, middle, lengths, choices, gradients, size=None):
         """A function that launches the call, and its outputs and report: nothing is allocated when it is called again."""
         inputs = [tensor.contiguous() for tensor in inputs]
         matrices = [self.matrix(tensor) for tensor in inputs]
         outputs = {name: self.floats(length + GUARD, POISON) for name, length in lengths.items() if length}
         pointers = [c_void_p(outputs[name].data_ptr()) if length else None for name, length in lengths.items()]
         report = torch.zeros(ctypes.sizeof(Report), dtype=torch.uint8, device=self.device)
-        workspace, size = self.workspace(kernel, inputs, gradients, choices)
+        workspace, size = self.workspace(kernel, inputs, gradients, choices) if size is None else (self.floats(size // 4 + 64, POISON), size)
         address = workspace.data_ptr() + -workspace.data_ptr() % 256
 
         def launch():
@@ -101,15 +101,52 @@ class Runner:
         call = self.prepare("ck_cuda_alignment", "CK_ALIGNMENT", [x, y], (c_double(alpha),), lengths, choices, True)
         return self.finish(*call, lengths)
 
-    def info_nce(self, query, key, temperature, symmetric):
+    def info_nce(self, query, key, temperature, symmetric, negatives=None, mode="shared", indices=None, precision="float32"):
+        """indices: int32 [rows, m] of the rows of negatives, with mode 'indexed'; 'paired' has negatives.shape[0] / rows each."""
         rows = query.shape[0]
         lengths = {"perRow": rows, "rowLogSumExp": rows, "query": query.numel(), "key": key.numel()}
-        pairs = InfoNcePairs(in_batch=1, symmetric=symmetric)
-        choices = options(temperature, 1 / rows)
-        # No explicit negatives: a null matrix among the inputs, a null gradient among the outputs.
-        call = self.prepare(
-            "ck_cuda_info_nce", "CK_INFO_NCE", [query, key], (None, byref(pairs)), {**lengths, "negatives": 0}, choices, True
-        )
+        pairs = InfoNcePairs(in_batch=1, symmetric=symmetric, negative_mode=NEGATIVES[mode])
+        choices = options(temperature, 1 / rows, precision=precision)
+        third = None
+        if negatives is not None:
+            negatives, third = negatives.contiguous(), self.matrix(negatives.contiguous())
+            pairs.per_query = {"shared": 0, "paired": negatives.shape[0] // rows}.get(mode, indices is not None and indices.shape[1])
+            pairs.negative_indices = indices.data_ptr() if indices is not None else None
+        # Without explicit negatives: a null matrix among the inputs, a null gradient among the outputs.
+        lengths["negatives"] = negatives.numel() if negatives is not None else 0
+        middle = (byref(third) if third else None, byref(pairs))
+        both = (byref(self.matrix(query)), byref(self.matrix(key)))
+        size = self.library.dll.ck_cuda_info_nce_workspace_bytes(*both, *middle, c_int32(1), byref(choices))
+        call = self.prepare("ck_cuda_info_nce", "CK_INFO_NCE", [query, key], middle, lengths, choices, True, size)
+        return self.finish(*call, lengths)
+
+    def sup_con(self, z, labels, temperature, variant):
+        rows = z.shape[0]
+        lengths = {"perRow": rows, "rowLogSumExp": rows, "z": z.numel()}
+        middle = (c_void_p(labels.data_ptr()), c_int32(VARIANTS[variant]))
+        call = self.prepare("ck_cuda_sup_con", "CK_SUP_CON", [z], middle, lengths, options(temperature, 1 / rows), True)
+        return self.finish(*call, lengths)
+
+    def dcl(self, x, y, temperature, weight_sigma):
+        rows = 2 * x.shape[0]
+        lengths = {"perRow": rows, "rowLogSumExp": rows, "x": x.numel(), "y": y.numel()}
+        call = self.prepare("ck_cuda_dcl", "CK_DCL", [x, y], (c_double(weight_sigma),), lengths, options(temperature, 1 / rows), True)
+        return self.finish(*call, lengths)
+
+    def barlow_twins(self, a, b, off_diagonal):
+        lengths = {"a": a.numel(), "b": b.numel()}
+        call = self.prepare("ck_cuda_barlow_twins", "CK_BARLOW_TWINS", [a, b], (c_double(off_diagonal),), lengths, options(), True)
+        return self.finish(*call, lengths)
+
+    def vic_reg(self, a, b, *weights):
+        lengths = {"a": a.numel(), "b": b.numel()}
+        call = self.prepare("ck_cuda_vic_reg", "CK_VIC_REG", [a, b], tuple(map(c_double, weights)), lengths, options(), True)
+        return self.finish(*call, lengths)
+
+    def nearest(self, x, y, k, exclude_same_index):
+        lengths = {"indices": x.shape[0] * k, "similarities": x.shape[0] * k}
+        middle = (c_int64(k), c_int32(exclude_same_index))
+        call = self.prepare("ck_cuda_nearest", "CK_NEAREST", [x, y], middle, lengths, options(), False)
         return self.finish(*call, lengths)
 
     def sig_lip(self, x, y, temperature, bias):

@@ -12,6 +12,12 @@ TOOLS = ["memcheck", "racecheck", "synccheck", "initcheck"]
 INSTRUCTIONS = ["HGMMA", "HMMA", "LDSM", "LDGSTS", "UTMALDG", "FFMA", "MUFU.EX2", "LDL", "STL"]
 
 
+def verdict(returncode, text):
+    """'ok', or the last lines. A run that printed no summary, or one that is not of 0, is not ok: racecheck's warnings end with status 0."""
+    summary = re.search(r"=+ (?:RACECHECK|ERROR|LEAK) SUMMARY: (\d+)", text)
+    return "ok" if returncode == 0 and summary and summary.group(1) == "0" else text[-3000:] or f"status {returncode}"
+
+
 def sanitize(library, time_left):
     """{tool: 'ok', or its last lines}, and what was not run."""
     program = shutil.which("compute-sanitizer")
@@ -29,7 +35,7 @@ def sanitize(library, time_left):
         except subprocess.TimeoutExpired:
             notes.append(f"{tool}: not done when the time was up")
             continue
-        results[tool] = "ok" if done.returncode == 0 else (done.stdout + done.stderr)[-3000:]
+        results[tool] = verdict(done.returncode, done.stdout + done.stderr)
     return results, notes
 
 
