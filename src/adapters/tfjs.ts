@@ -29,6 +29,7 @@ export {
   type TfjsSimCseOptions,
   type TfjsSupConOptions,
 } from './tfjs/contrast.js';
+export { memoryBankNce, type TfjsMemoryBankNceOptions } from './tfjs/memory-bank.js';
 export {
   barlowTwins,
   negativeCosine,

@@ -140,7 +140,7 @@ function plan(
     const { perRow } = outputs;
     if (perRow) for (let i = 0; i < perRow.length; i++) perRow[i] = perRow[i] / 2 - 1 + (lifts.get(i) ?? 0);
     return {
-      loss: -result.stats.positiveSimilarity * p.rows * weight,
+      loss: 0 - result.stats.positiveSimilarity * p.rows * weight, // never -0
       ...(perRow && { perRow }),
       ...(outputs.p && { gradients: { p: outputs.p, ...(outputs.target && { target: outputs.target }) } }),
       ...(stats && { stats: result.stats }),

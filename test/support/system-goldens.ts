@@ -99,6 +99,26 @@ const SYSTEMS: Readonly<Record<string, Make>> = {
       },
     };
   },
+  'MoCo.forward + CrossEntropyLoss': (golden, of) => {
+    const temperature = golden.params.temperature as number;
+    return {
+      kernel: 'infoNce',
+      temperature,
+      normalize: true,
+      run() {
+        // Theirs is [d, K], a key a column.
+        const { data, shape } = of('queue');
+        const [cols, keys] = shape;
+        const negatives = matrix(
+          data.map((_, at) => data[(at % cols) * keys + Math.floor(at / cols)]),
+          keys,
+          cols,
+        );
+        const got = infoNce(of('im_q'), of('im_k'), { temperature, negatives, inBatch: false, detachKeys: true, gradients });
+        return { ...got, gradients: { im_q: got.gradients.query } };
+      },
+    };
+  },
   SimpleContrastiveLoss: ({ params }, of) => ({
     kernel: 'infoNce',
     temperature: 1,

@@ -57,11 +57,33 @@ function dclInTf(a: tf.Tensor2D, b: tf.Tensor2D, temperature: Scale): tf.Tensor 
 const dots = (a: tf.Tensor2D, b: tf.Tensor2D): tf.Tensor2D => a.matMul(b, false, true) as tf.Tensor2D;
 const pairwise = (a: tf.Tensor2D, b: tf.Tensor2D): tf.Tensor => clipInTf(a, b, 2).mul(2);
 
+/** Of each row its own row of the pool and two drawn ones, one of them twice; and how often each row of the pool is drawn. */
+const drawn = Array.from({ length: N }, (_, i) => [i % 6, (i + 2) % 6, (i % 2 ? i + 3 : i + 2) % 6]);
+
+function memoryBankInTf(z: tf.Tensor2D, temperature: Scale): tf.Tensor {
+  const [own, others] = [drawn.map(([first]) => [first]), drawn.map(([, ...rest]) => rest)].map((picked) =>
+    tf.tensor2d(picked.map((rows) => Array.from({ length: 6 }, (_, j) => rows.filter((row) => row === j).length))),
+  );
+  const p = cosines(z, pool).div(temperature).exp().div(2);
+  const noise = 2 / 6;
+  const isData = p.div(p.add(noise)).log().mul(own);
+  const isNoise = tf.scalar(noise).div(p.add(noise)).log().mul(others);
+  return isData.add(isNoise).sum(1).mean().neg();
+}
+
 /** Each function as one scalar of one matrix: ours, and the same in tf operations. */
 const CASES: Record<string, { ours: (z: tf.Tensor2D) => tf.Tensor; theirs: (z: tf.Tensor2D) => tf.Tensor }> = {
   'infoNce, by query': {
     ours: (z) => losses.infoNce(z, y, { temperature: 0.3, negatives: pool, ...WHERE }),
     theirs: (z) => crossEntropy(cosines(z, tf.concat2d([y, pool], 0)).div(0.3)),
+  },
+  'infoNce of constant keys': {
+    ours: (z) => losses.infoNce(z, y, { temperature: 0.3, negatives: pool, detachKeys: true, ...WHERE }),
+    theirs: (z) => crossEntropy(cosines(z, tf.concat2d([y, pool], 0)).div(0.3)),
+  },
+  memoryBankNce: {
+    ours: (z) => losses.memoryBankNce(z, pool, drawn.flat(), { temperature: 0.3, normalizer: 2 }),
+    theirs: (z) => memoryBankInTf(z, 0.3),
   },
   'infoNce, by key': {
     ours: (z) => losses.infoNce(x, z, { logitScale: 4, negatives: pool, ...WHERE }),
@@ -154,6 +176,11 @@ describe('scales given as tensors are trained', () => {
     ['supCon', (temperature) => losses.supCon(x, labels, { temperature, ...WHERE }), (t) => supConInTf(x, t)],
     ['dcl', (temperature) => losses.dcl(x, y, { temperature, ...WHERE }), (t) => dclInTf(x, y, t)],
     [
+      'memoryBankNce',
+      (temperature) => losses.memoryBankNce(x, pool, drawn.flat(), { temperature, normalizer: 2 }),
+      (t) => memoryBankInTf(x, t),
+    ],
+    [
       'mocoV3',
       (temperature) => losses.mocoV3(x, y, x, y, { temperature, ...WHERE }),
       (t) => {
@@ -173,6 +200,21 @@ describe('scales given as tensors are trained', () => {
   });
 });
 
+describe('constants', () => {
+  it('no gradient reaches keys and negatives with detachKeys, nor a bank', () => {
+    expect(() => tf.grad((z) => losses.infoNce(x, z, { detachKeys: true, ...WHERE }))(y)).toThrow(/gradient/);
+    expect(() => tf.grad((z) => losses.infoNce(x, y, { negatives: z, detachKeys: true, ...WHERE }))(pool)).toThrow(/gradient/);
+    expect(() => tf.grad((z) => losses.memoryBankNce(x, z, drawn.flat()))(pool)).toThrow(/gradient/);
+  });
+
+  it('a MemoryBank goes in as it is', () => {
+    const bank = new kernels.MemoryBank(kernels.matrix(pool.dataSync<'float32'>(), 6, 5));
+    const options = { normalizer: 2, normalize: false } as const;
+    const direct = kernels.memoryBankNce(kernels.matrix(x.dataSync<'float32'>(), N, 5), bank, drawn.flat(), options);
+    expect(losses.memoryBankNce(x, bank, drawn.flat(), options).dataSync()[0]).toBe(Math.fround(direct.loss));
+  });
+});
+
 describe('bad input', () => {
   it.each([
     [() => losses.infoNce(x, tf.zeros([3])), RangeError, /key: expected a tf\.Tensor of rank 2/],
@@ -183,6 +225,10 @@ describe('bad input', () => {
     [() => losses.cmc([x]), RangeError, /views: expected at least two/],
     [() => losses.mocoV3(x, y, x, tf.zeros([3])), RangeError, /k2: expected a tf\.Tensor of rank 2/],
     [() => losses.gist(x, y, { guide: { anchor: x, positive: tf.zeros([2]) } }), RangeError, /guide\.positive: /],
+    [() => losses.infoNce(x, y, { negatives: 5 as never, detachKeys: true }), TypeError, /negatives: expected a tf\.Tensor/],
+    [() => losses.memoryBankNce(x, 5 as never, drawn.flat()), TypeError, /bank: expected/],
+    [() => losses.memoryBankNce(x, pool, [1]), RangeError, /indices: expected a multiple/],
+    [() => losses.memoryBankNce(x, tf.zeros([3]), drawn.flat()), RangeError, /bank: expected a tf\.Tensor of rank 2/],
     [() => losses.dcl(x, y, { reduction: 'none' as never }), RangeError, /reduction: /],
   ])('%#', (call, type, message) => {
     expect(call).toThrow(type);

@@ -20,6 +20,8 @@ export interface TfjsInfoNceOptions
   readonly logitScale?: Scalar;
   /** A tensor of rank 2, which gets a gradient as well. */
   readonly negatives?: tf.Tensor | undefined;
+  /** true: no gradient reaches `key` and `negatives`, as in MoCo. Default false. */
+  readonly detachKeys?: boolean | undefined;
 }
 
 export interface TfjsClipOptions extends TfjsReductionOptions {
@@ -73,15 +75,19 @@ export function infoNce(query: tf.Tensor, key: tf.Tensor, options: TfjsInfoNceOp
     'keyLabels',
     'mask',
     'negatives',
+    'detachKeys',
     'temperature',
     'logitScale',
     'reduction',
   );
   const { negatives, temperature, logitScale, ...rest } = read;
-  const rows = { query, key, ...(negatives !== undefined && { negatives }) } as Record<'query' | 'key' | 'negatives', tf.Tensor>;
-  return scalarLoss(rows, { temperature, logitScale }, (matrices, scalars, gradients) =>
-    kernels.infoNce(matrices.query, matrices.key, { ...rest, negatives: matrices.negatives, ...scalars, gradients, stats: false }),
-  );
+  const keys: Record<string, tf.Tensor> = { key, ...(negatives !== undefined && { negatives }) };
+  for (const [name, tensor] of Object.entries(keys)) checkRows(name, tensor);
+  const learnt: Record<string, tf.Tensor> = rest.detachKeys === true ? { query } : { query, ...keys };
+  return scalarLoss(learnt, { temperature, logitScale }, (matrices, scalars, gradients) => {
+    const of = { key: toMatrix(key), ...(negatives !== undefined && { negatives: toMatrix(negatives) }), ...matrices };
+    return kernels.infoNce(matrices.query, of.key, { ...rest, negatives: of.negatives, ...scalars, gradients, stats: false });
+  });
 }
 
 /**
