@@ -31,11 +31,49 @@ for (const [kernel, run] of cases) {
       run(ROWS);
       expect(peak() - before).toBeLessThan((ROWS * ROWS * 4) / 4);
     });
+  });
+}
 
-    test('the workspace grows with the rows, and 16384 x 128 stays under 200 MB', () => {
+const KERNELS: KernelName[] = [
+  'cosineSimilarity',
+  'cosineSimilarityBackward',
+  'ntXent',
+  'uniformity',
+  'alignment',
+  'infoNce',
+  'supCon',
+  'dcl',
+  'sigLip',
+  'barlowTwins',
+  'vicReg',
+  'crossUniformity',
+  'nearest',
+];
+
+for (const kernel of KERNELS) {
+  describeKernel(kernel, `the workspace of ${kernel}`, () => {
+    test('twice the rows take at most 2.1 times the bytes, and 16384 x 128 stays under 200 MB', () => {
       const bytes = (rows: number): number => workspaceBytes(kernel, rows, 128, { gradients: true });
       expect(bytes(16384)).toBeLessThan(200e6);
-      expect(bytes(32768) / bytes(16384)).toBeLessThan(2.2);
+      expect(bytes(32768) / bytes(16384)).toBeLessThan(2.1);
     });
   });
 }
+
+describeKernel('infoNce', 'explicit negatives are in the workspace of infoNce', () => {
+  const bytes = (rows: number, options: object): number => workspaceBytes('infoNce', rows, 64, { gradients: true, ...options });
+  const kinds = {
+    shared: (rows: number) => ({ negativeRows: 4 * rows }),
+    paired: (rows: number) => ({ negativeRows: 4 * rows, negativeMode: 'paired' }),
+    indexed: (rows: number) => ({ negativeRows: 4 * rows, negativeMode: 'indexed', perQuery: 8 }),
+  };
+  test.each(Object.entries(kinds))('%s: more than without, and in proportion to the rows', (_, of) => {
+    expect(bytes(4096, of(4096))).toBeGreaterThan(bytes(4096, {}) + 4 * 4096 * 8);
+    expect(bytes(16384, of(16384)) / bytes(8192, of(8192))).toBeLessThan(2.1);
+  });
+
+  test('indexed: the more for each query, the more bytes', () => {
+    const of = (perQuery: number) => bytes(1000, { negativeRows: 500, negativeMode: 'indexed', perQuery });
+    expect(of(64)).toBeGreaterThanOrEqual(of(32) + 1000 * 32 * 4);
+  });
+});

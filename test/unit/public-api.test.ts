@@ -63,6 +63,18 @@ describe('workspaceBytes', () => {
     );
   });
 
+  test('nearest: grows with k on the CPU, where candidates are kept; infoNce: with the negatives', () => {
+    expect(workspaceBytes('infoNce', 100, 10, { backend, negativeRows: 50 })).toBeGreaterThan(
+      workspaceBytes('infoNce', 100, 10, { backend }) + 50 * 10 * 8,
+    );
+    const cpu = { backend: 'cpu' } as const;
+    if (backends().some(({ name, available }) => name === 'cpu' && available)) {
+      expect(workspaceBytes('nearest', 1000, 64, { ...cpu, k: 100 })).toBeGreaterThan(
+        workspaceBytes('nearest', 1000, 64, { ...cpu, k: 5 }),
+      );
+    }
+  });
+
   test('answers for every kernel', () => {
     const one = ['ntXent', 'uniformity', 'supCon'] as const;
     const two = ['cosineSimilarity', 'cosineSimilarityBackward', 'alignment', 'infoNce', 'dcl', 'sigLip'] as const;
@@ -78,6 +90,26 @@ describe('workspaceBytes', () => {
     ['no rows', () => workspaceBytes('ntXent', 0, 10), RangeError, /^rows: /],
     ['a fraction of a column', () => workspaceBytes('ntXent', 10, 0.5), RangeError, /^cols: /],
     ['an unknown option', () => workspaceBytes('ntXent', 10, 10, { gradient: true } as object), TypeError, /^options: .*'gradient'/],
+    ['k of a loss', () => workspaceBytes('ntXent', 10, 10, { k: 3 }), RangeError, /^k: expected with 'nearest' only, got 3 with 'ntXent'/],
+    ['no neighbours', () => workspaceBytes('nearest', 10, 10, { k: 0 }), RangeError, /^k: expected an integer from 1 /],
+    [
+      'negatives of a loss without',
+      () => workspaceBytes('sigLip', 10, 10, { negativeRows: 3 }),
+      RangeError,
+      /^negativeRows: .*'infoNce' only/,
+    ],
+    [
+      'pairs that do not come out even',
+      () => workspaceBytes('infoNce', 10, 10, { negativeRows: 15, negativeMode: 'paired' }),
+      RangeError,
+      /^negativeRows: /,
+    ],
+    [
+      'indices of no number',
+      () => workspaceBytes('infoNce', 10, 10, { negativeRows: 15, negativeMode: 'indexed' }),
+      RangeError,
+      /^perQuery: /,
+    ],
   ])('refuses %s', (_, call, type, message) => {
     expect(call).toThrow(type);
     expect(call).toThrow(message);
