@@ -8,12 +8,6 @@
 
 namespace ck::cuda {
 
-// Whether a tile has a pair of equal numbers.
-template <int kSide>
-__device__ __forceinline__ bool on_diagonal(int row0, int col0) {
-  return row0 < col0 + kSide && col0 < row0 + kSide;
-}
-
 // Every pair of different numbers (of different items).
 struct OtherPairs {
   static constexpr bool kOnTensorCores = true;

@@ -13,19 +13,30 @@ constexpr int kThreads = kLossThreads;
 // score = -|u_i - v_j|^2 / 2 = s - |u_i|^2 / 2 - |v_j|^2 / 2, which also holds for zero rows.
 struct DistanceSums : ExponentialTerms {
   static constexpr int kGroups = 1;
-  static constexpr bool kStatistics = false, kOnTensorCores = false;
+  static constexpr bool kStatistics = false, kOnTensorCores = true;
   const float *half_x, *half_y;
   CK_HOST_DEVICE DistanceSums(double k, const float* x, const float* y) : ExponentialTerms(k), half_x(x), half_y(y) {}
   __device__ __forceinline__ int group(int, int) const { return 0; }
   __device__ __forceinline__ float score(float s, int i, int j) const { return s - half_x[i] - half_y[j]; }
+  template <int kSide>
+  __device__ __forceinline__ bool meets(int, int) const {
+    return false;
+  }
 };
 
 struct DistanceCoefficients {
-  static constexpr bool kOnTensorCores = false;
+  static constexpr bool kOnTensorCores = true;
   float k;
   const float *half_x, *half_y;
   const Normaliser* total;  // one
-  __device__ __forceinline__ float coefficient(float s, int i, int j) const { return total->coefficient(k, s - half_x[i] - half_y[j]); }
+  template <int kSide>
+  __device__ __forceinline__ bool meets(int, int) const {
+    return false;
+  }
+  template <bool kFast = false>
+  __device__ __forceinline__ float coefficient(float s, int i, int j, bool = true) const {
+    return total->coefficient<kFast>(k, s - half_x[i] - half_y[j]);
+  }
 };
 
 struct CrossSide {
@@ -45,8 +56,8 @@ struct CrossUniformity {
   Side side_x, side_y;
 
   CrossUniformity(Arena& arena, const ck_matrix& x_, const ck_matrix& y_, double t, const ck_options& options, bool gradients)
-      : CrossUniformity(arena, {arena, x_.data, x_.rows, x_.cols, options.normalize != 0, true},
-                        {arena, y_.data, y_.rows, y_.cols, options.normalize != 0, true}, t, gradients) {}
+      : CrossUniformity(arena, set_of(arena, x_, x_.rows < y_.rows ? x_.rows : y_.rows, options),
+                        set_of(arena, y_, x_.rows < y_.rows ? x_.rows : y_.rows, options), t, gradients) {}
 
  private:
   CrossUniformity(Arena& arena, const Rows& x_, const Rows& y_, double t, bool gradients)
@@ -58,6 +69,10 @@ struct CrossUniformity {
         exponent(arena.take<double>(1)),
         side_x(arena, x_, gradients, y_.padded_rows),
         side_y(arena, y_, gradients, x_.padded_rows) {}
+
+  static Rows set_of(Arena& arena, const ck_matrix& m, int64_t fewer, const ck_options& options) {
+    return {arena, m.data, m.rows, m.cols, options.normalize != 0, true, precision_of_loss(options.precision, fewer)};
+  }
 
   static CrossSide make_side(Arena& arena, const Rows& rows, const Rows& other) {
     return {rows, RowSums::make<DistanceSums>(arena, rows, other), arena.take<float>(rows.padded_rows), arena.take<double>(rows.rows),
@@ -131,7 +146,7 @@ int ck_cuda_cross_uniformity(const ck_matrix* x, const ck_matrix* y, double t, c
                              float* gradient_y, ck_cuda_report* report, void* workspace, size_t workspace_bytes, void* stream,
                              ck_error* error) {
   using namespace ck::cuda;
-  if (const int status = check_call({x, y}, *options, error)) return status;
+  if (const int status = check_tensor_call({x, y}, *options, error)) return status;
   if (const int status = check_scale(2 * t * kLog2e, error)) return status;
   Arena arena(workspace);
   const CrossUniformity job(arena, *x, *y, t, *options, gradient_x || gradient_y);

@@ -21,15 +21,15 @@ struct Dcl {
   double temperature, weight, weight_sigma;
   bool stats;
   DclView x, y;
-  double* positive;  // [N] s of the item's pair
-  double* w;         // [N]
-  double* pull;      // [N] coefficient of the pair in either gradient
-  double* exponent;  // one number: the coefficients of a row sum to 1, and need no scaling
+  double* positive;    // [N] s of the item's pair
+  float* of_positive;  // [padded N] the same as an element of a tile, where statistics are wanted
+  double* w;           // [N]
+  double* pull;        // [N] coefficient of the pair in either gradient
+  double* exponent;    // one number: the coefficients of a row sum to 1, and need no scaling
   Side side_x, side_y;
 
   Dcl(Arena& arena, const ck_matrix& x_, const ck_matrix& y_, double sigma, const ck_options& options, bool gradients)
-      : Dcl(arena, {arena, x_.data, x_.rows, x_.cols, options.normalize != 0, true},
-            {arena, y_.data, y_.rows, y_.cols, options.normalize != 0, true}, sigma, options, gradients) {}
+      : Dcl(arena, view_of(arena, x_, options), view_of(arena, y_, options), sigma, options, gradients) {}
 
   CK_HOST_DEVICE double k() const { return kLog2e / temperature; }
 
@@ -42,11 +42,16 @@ struct Dcl {
         x(make_view(arena, x_, y_)),
         y(make_view(arena, y_, x_)),
         positive(arena.take<double>(x_.rows)),
+        of_positive(arena.take<float>(x_.padded_rows)),
         w(arena.take<double>(x_.rows)),
         pull(arena.take<double>(x_.rows)),
         exponent(arena.take<double>(1)),
         side_x(arena, x_, gradients, x_.padded_rows, y_.padded_rows),
         side_y(arena, y_, gradients, y_.padded_rows, x_.padded_rows) {}
+
+  static Rows view_of(Arena& arena, const ck_matrix& m, const ck_options& options) {
+    return {arena, m.data, m.rows, m.cols, options.normalize != 0, true, precision_of_loss(options.precision, 2 * m.rows)};
+  }
 
   static DclView make_view(Arena& arena, const Rows& rows, const Rows& other) {
     return {rows,
@@ -85,7 +90,7 @@ __global__ void __launch_bounds__(kLossThreads, 1) row_losses(Dcl job, float* pe
   if (index >= 2 * rows) return;
   const bool first = index < rows;
   const int row = first ? index : index - rows;
-  const DclView &own = first ? job.x : job.y, &other = first ? job.y : job.x;
+  const DclView& own = first ? job.x : job.y;
   if (rows == 1) {  // nothing to compare
     own.loss[row] = own.similarity[row] = 0;
     own.hit[row] = 0;
@@ -105,7 +110,7 @@ __global__ void __launch_bounds__(kLossThreads, 1) row_losses(Dcl job, float* pe
   own.similarity[row] = same.score + across.score;
   own.normaliser[row] = make_normaliser(job.k(), log_sum_exp * kLog2e);
   if (job.stats) {
-    own.hit[row] = tile_element(own.rows.operand(row), other.rows.operand(row), own.rows.depth()) > fmaxf(same.largest, across.largest);
+    own.hit[row] = job.of_positive[row] > fmaxf(same.largest, across.largest);
   }
   store_row(index, loss, log_sum_exp, per_row, row_log_sum_exp, report);
 }
@@ -162,7 +167,7 @@ int ck_cuda_dcl(const ck_matrix* x, const ck_matrix* y, double weight_sigma, con
                 size_t workspace_bytes, void* stream, ck_error* error) {
   using namespace ck::cuda;
   const double k = kLog2e / options->temperature;
-  if (const int status = check_call({x, y}, *options, error)) return status;
+  if (const int status = check_tensor_call({x, y}, *options, error)) return status;
   if (const int status = check_scale(k, error)) return status;
   Arena arena(workspace);
   const bool wanted = gradient_x || gradient_y;
@@ -177,6 +182,7 @@ int ck_cuda_dcl(const ck_matrix* x, const ck_matrix* y, double weight_sigma, con
     for (const Rows* b : {&u, &v}) check_products(run, *a, *b, k, report);
   }
   listed_similarities(run, u, v, nullptr, 1, x->rows, job.positive);
+  if (job.stats) tile_similarities(run, u, v, nullptr, job.of_positive);
   const NegativeSums policy(k, {});
   for (const DclView* view : {&job.x, &job.y}) {
     row_sums(run, view->own, policy);

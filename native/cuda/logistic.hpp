@@ -11,8 +11,9 @@ namespace ck::cuda {
 
 constexpr float kFarBelow = -30.0f;  // 2^t and log1p(2^t) differ by less than float32 can tell apart
 
+template <bool kFast>
 __device__ __forceinline__ float sigmoid(float t) {
-  const float e = exp2_accurate(-fabsf(t));
+  const float e = exp2_either<kFast>(-fabsf(t));
   return (t > 0 ? 1.0f : e) / (1.0f + e);
 }
 
@@ -22,10 +23,11 @@ struct Level {
 
   __device__ __forceinline__ float t(float k, float score) const { return multiply_add(k, score - plain.at, plain.rest); }
   // sigmoid(t) 2^exponent; what is far above 1 belongs to a zero row, as with Normaliser.
+  template <bool kFast = false>
   __device__ __forceinline__ float coefficient(float k, float score, float up) const {
     const float own = t(k, score);
-    if (own > kFarBelow) return fminf(sigmoid(own) * up, exp2_accurate(Normaliser::kLargest));
-    return scaled.coefficient(k, score);
+    if (own > kFarBelow) return fminf(sigmoid<kFast>(own) * up, exp2_accurate(Normaliser::kLargest));
+    return scaled.coefficient<kFast>(k, score);
   }
 };
 
@@ -49,22 +51,29 @@ struct LogisticTerms {
     const double t = exact_k * largest + level(row);
     return t <= kFarBelow ? t : 0;
   }
+  template <bool kFast>
   struct Relative {
     float k, largest;
     Normaliser at;
     bool far;  // every t is far below 0
     __device__ __forceinline__ void operator()(float score, float (&out)[2]) const {
       const float t = far ? k * (score - largest) : multiply_add(k, score - at.at, at.rest);
-      const float e = exp2_accurate(far ? t : -fabsf(t));
+      const float e = exp2_either<kFast>(far ? t : -fabsf(t));
       out[0] = far ? e : (t > 0 ? t * float(kLn2) : 0.0f) + log1pf(e);
       out[1] = far ? e : (t > 0 ? 1.0f : e) / (1.0f + e);
     }
   };
-  __device__ __forceinline__ Relative relative_to(float largest, int row) const {
+  template <bool kFast = false>
+  __device__ __forceinline__ Relative<kFast> relative_to(float largest, int row) const {
     return {k, largest, at[by_row ? row : 0], reference(largest, row) < 0};
   }
   __device__ __forceinline__ void move(double (&sums)[2], double, float before, float largest, int row) const {
     const double factor = exp2(reference(before, row) - reference(largest, row));
+    sums[0] *= factor;
+    sums[1] *= factor;
+  }
+  __device__ __forceinline__ void move_fast(float (&sums)[2], float before, float largest, int row) const {
+    const float factor = exp2_fast(float(reference(before, row) - reference(largest, row)));
     sums[0] *= factor;
     sums[1] *= factor;
   }

@@ -7,7 +7,6 @@ namespace ck::cuda {
 
 struct RowSums {
   Rows x, y;
-  int side;                // of a tile
   int splits, split_rows;  // shares of y, and the rows of one, a multiple of the tile
   double* cells;           // [groups, splits, values, x.padded_rows]
 
@@ -17,11 +16,11 @@ struct RowSums {
   // Where it is not wanted nothing is taken.
   template <class Policy>
   static RowSums make(Arena& arena, const Rows& x, const Rows& y, bool wanted = true) {
-    constexpr int kEnoughBlocks = 512;
-    const int side = x.tensor() ? tile_side(x.rows, y.rows) : Tile::kSide;
+    const int side = x.tensor() ? LargeTile::kSide : Tile::kSide;
+    const int enough = x.tensor() ? 256 : 512;  // blocks: two, four for every multiprocessor of a large device
     const int row_tiles = (x.rows + side - 1) / side, tiles = y.rows > 0 ? (y.rows + side - 1) / side : 1;
-    const int most = (kEnoughBlocks + row_tiles - 1) / row_tiles, share = (tiles + most - 1) / most;
-    RowSums sums{x, y, side, (tiles + share - 1) / share, share * side, nullptr};
+    const int most = (enough + row_tiles - 1) / row_tiles, share = (tiles + most - 1) / most;
+    RowSums sums{x, y, (tiles + share - 1) / share, share * side, nullptr};
     if (wanted) sums.cells = arena.take<double>(size_t(Policy::kGroups) * sums.splits * kValues<Policy> * x.padded_rows);
     return sums;
   }

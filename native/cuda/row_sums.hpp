@@ -113,6 +113,12 @@ void row_sums(Run& run, const RowSums& job, const Policy& policy) {
   run.launch(detail::row_sums_kernel<Policy>, grid, Tile::kThreads, kShared, job, policy);
 }
 
+// Whether a tile has a pair of equal numbers.
+template <int kSide>
+__device__ __forceinline__ bool on_diagonal(int row0, int col0) {
+  return row0 < col0 + kSide && col0 < row0 + kSide;
+}
+
 // Terms exp2(k score): one sum, relative to the largest.
 struct ExponentialTerms {
   static constexpr int kTerms = 1;

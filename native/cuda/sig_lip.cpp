@@ -10,19 +10,28 @@ constexpr int kThreads = 256;
 
 struct NegativeSums : LogisticTerms {
   static constexpr int kGroups = 1;
-  static constexpr bool kStatistics = true, kOnTensorCores = false;
+  static constexpr bool kStatistics = true, kOnTensorCores = true;
   using LogisticTerms::LogisticTerms;
   __device__ __forceinline__ int group(int i, int j) const { return i == j ? -1 : 0; }
   __device__ __forceinline__ float score(float s, int, int) const { return s; }
+  template <int kSide>
+  __device__ __forceinline__ bool meets(int row0, int col0) const {
+    return on_diagonal<kSide>(row0, col0);
+  }
 };
 
 struct NegativeCoefficients {
-  static constexpr bool kOnTensorCores = false;
+  static constexpr bool kOnTensorCores = true;
   float k;
   const Level* level;      // one
   const double* exponent;  // one
-  __device__ __forceinline__ float coefficient(float s, int i, int j) const {
-    return i == j ? 0.0f : level->coefficient(k, s, exp2_accurate(fminf(float(*exponent), Normaliser::kLargest)));
+  template <int kSide>
+  __device__ __forceinline__ bool meets(int row0, int col0) const {
+    return on_diagonal<kSide>(row0, col0);
+  }
+  template <bool kFast = false>
+  __device__ __forceinline__ float coefficient(float s, int i, int j, bool = true) const {
+    return i == j ? 0.0f : level->coefficient<kFast>(k, s, exp2_accurate(fminf(float(*exponent), Normaliser::kLargest)));
   }
 };
 
@@ -32,6 +41,7 @@ struct SigLip {
   Rows x, y;
   RowSums sums;
   double* positive;    // [N] s_ii
+  float* of_positive;  // [padded N] the same as an element of a tile, where statistics are wanted
   double* loss;        // [N]
   double* slope;       // [N] -sigmoid(-z_ii)
   double* slopes;      // [N] the sum over negatives of sigmoid(z)
@@ -49,10 +59,11 @@ struct SigLip {
         weight(options.weight),
         bias(bias_),
         stats(options.stats != 0),
-        x(arena, x_.data, x_.rows, x_.cols, options.normalize != 0, true),
-        y(arena, y_.data, y_.rows, y_.cols, options.normalize != 0, true),
+        x(arena, x_.data, x_.rows, x_.cols, options.normalize != 0, true, precision_of_loss(options.precision, x_.rows)),
+        y(arena, y_.data, y_.rows, y_.cols, options.normalize != 0, true, precision_of_loss(options.precision, x_.rows)),
         sums(RowSums::make<NegativeSums>(arena, x, y)),
         positive(arena.take<double>(x.rows)),
+        of_positive(arena.take<float>(x.padded_rows)),
         loss(arena.take<double>(x.rows)),
         slope(arena.take<double>(x.rows)),
         slopes(arena.take<double>(x.rows)),
@@ -86,7 +97,7 @@ __global__ void __launch_bounds__(kThreads, 1) row_losses(SigLip job, float* per
   job.slope[row] = -sigmoid_of(-z);
   job.slopes[row] = policy.sum(total, row, 1);
   job.similarity[row] = total.score;
-  if (job.stats) job.hit[row] = tile_element(job.x.operand(row), job.y.operand(row), job.x.depth()) > total.largest;
+  if (job.stats) job.hit[row] = job.of_positive[row] > total.largest;
   if (!(fabsf(float(loss)) <= kLargestFloat)) keep_minimum(&report->out_of_range, uint64_t(row));
   if (per_row) per_row[row] = float(loss);
 }
@@ -133,7 +144,7 @@ int ck_cuda_sig_lip(const ck_matrix* x, const ck_matrix* y, double bias, const c
                     float* gradient_y, ck_cuda_report* report, void* workspace, size_t workspace_bytes, void* stream, ck_error* error) {
   using namespace ck::cuda;
   const double k = kLog2e / options->temperature;
-  if (const int status = check_call({x, y}, *options, error)) return status;
+  if (const int status = check_tensor_call({x, y}, *options, error)) return status;
   if (const int status = check_scale(k, error)) return status;
   Arena arena(workspace);
   const bool wanted = gradient_x || gradient_y;
@@ -145,6 +156,7 @@ int ck_cuda_sig_lip(const ck_matrix* x, const ck_matrix* y, double bias, const c
   prepare(run, job.y, 1, report);
   check_products(run, job.x, job.y, k, report);
   listed_similarities(run, job.x, job.y, nullptr, 1, x->rows, job.positive);
+  if (job.stats) tile_similarities(run, job.x, job.y, nullptr, job.of_positive);
   run.launch(set_level, 1, kWarp, 0, job);
   row_sums(run, job.sums, job.policy());
   run.launch(row_losses, unsigned((job.x.rows + kThreads - 1) / kThreads), kThreads, 0, job, per_row, report);

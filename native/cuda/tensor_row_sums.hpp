@@ -1,4 +1,4 @@
-// row_sums.hpp on tensor cores, for policies of one group.
+// row_sums.hpp on tensor cores, for policies of one group, in large tiles: shares of y fill the device where rows are few.
 //
 // A block walks the tiles of its rows and its share of y as one stream of slabs, so that the next tile's copies run while this one's
 // exponentials do. A lane keeps, for each of its rows, the sums over the columns that it has seen so far relative to the largest score
@@ -152,21 +152,14 @@ __global__ void __launch_bounds__(Shape::kThreads, 1) tensor_row_sums_kernel(Row
   store_total(job, total, row0 + t, share);
 }
 
-template <class Shape, class Policy>
-void launch_tensor_row_sums(Run& run, const RowSums& job, const Policy& policy) {
-  const dim3 grid(unsigned(job.x.padded_rows / Shape::kSide), unsigned(job.splits));
-  auto* const kernel = job.x.split() ? tensor_row_sums_kernel<Shape, true, Policy> : tensor_row_sums_kernel<Shape, false, Policy>;
-  run.launch(kernel, grid, Shape::kThreads, Shape::kStages * Shape::kStageBytes, job, policy);
-}
-
 }  // namespace detail
 
 template <class Policy>
 void tensor_row_sums(Run& run, const RowSums& job, const Policy& policy) {
-  if (job.side == SmallTile::kSide)
-    detail::launch_tensor_row_sums<SmallTile>(run, job, policy);
-  else
-    detail::launch_tensor_row_sums<LargeTile>(run, job, policy);
+  const dim3 grid(unsigned(job.x.padded_rows / LargeTile::kSide), unsigned(job.splits));
+  auto* const kernel =
+      job.x.split() ? detail::tensor_row_sums_kernel<LargeTile, true, Policy> : detail::tensor_row_sums_kernel<LargeTile, false, Policy>;
+  run.launch(kernel, grid, LargeTile::kThreads, LargeTile::kStages * LargeTile::kStageBytes, job, policy);
 }
 
 }  // namespace ck::cuda

@@ -7,7 +7,6 @@
 // All shapes fit the 99 KiB of shared memory that the smallest devices (8.6, 8.9, 12.0) give a block.
 #pragma once
 #include <cstddef>
-#include <cstdint>
 
 #include "policies/host_device.hpp"
 
@@ -47,11 +46,6 @@ using SmallTile = TileShape<64, 2, 2, 4>;
 
 // Half the tiles of side 128 of this many rows are fewer than the multiprocessors of a large device.
 CK_HOST_DEVICE constexpr int tile_side(int rows) { return rows <= 2048 ? SmallTile::kSide : LargeTile::kSide; }
-
-// The same of whole S between two matrices.
-CK_HOST_DEVICE constexpr int tile_side(int rows, int columns) {
-  return int64_t(rows) * columns <= int64_t(1) << 22 ? SmallTile::kSide : LargeTile::kSide;
-}
 
 // The fused backward: a block of 4 warps owns 64 rows of the gradient in registers, and reads 64 rows at a time. Deeper rows do not fit
 // its shared memory; for them coefficients go through memory (tensor_product.hpp).
