@@ -18,8 +18,8 @@ interface Internals {
 export let internals: Internals;
 
 /**
- * Float32 rows in the memory of the CUDA device. Every loss takes one where it takes a matrix, then computes on backend 'cuda', and copies
- * nothing to the device; with `gradients: 'device'` gradients are DeviceMatrices too. Its values never change.
+ * Float32 rows in the memory of the CUDA device. A loss takes one where it takes a matrix (docs/gpu.md names the few that do not), computes
+ * on backend 'cuda', and copies nothing to the device; with `gradients: 'device'` gradients are DeviceMatrices too. Its values never change.
  *
  * It belongs to the worker (or main thread) that made it. `dispose()` gives the memory back, `using` does so by itself, and a forgotten
  * one is freed by the garbage collector; a call under way keeps the memory it uses. Freed memory is kept for the next calls, up to a

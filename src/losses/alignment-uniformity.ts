@@ -1,11 +1,20 @@
 /** Alignment and uniformity as one loss: two losses of this package, added. */
 import type { Stats } from '../backends/backend.js';
 import type { BackendName } from '../errors.js';
-import type { MatrixLike } from '../matrix.js';
-import { checkSameShape, readBoolean, readMatrix, readNumber, readOptions } from '../validate.js';
+import { checkSameShape, readNumber, readOptions } from '../validate.js';
 import { type AlignmentResult, alignment, alignmentAsync } from './alignment.js';
+import {
+  type AnyOptions,
+  type DeviceOptions,
+  type DeviceResult,
+  type LossInput,
+  readGradients,
+  readInput,
+  summedOnHost,
+} from './device-call.js';
 import { LOSS_OPTIONS, type LossOptions, readOutputs, readReduction } from './plan.js';
 import { renamed, withNames } from './renamed.js';
+import { deliver } from './several-plans.js';
 import { type UniformityResult, uniformity, uniformityAsync } from './uniformity.js';
 
 export interface AlignmentUniformityOptions extends LossOptions {
@@ -45,12 +54,17 @@ const KNOWN = new Set<string>([...LOSS_OPTIONS, 'alpha', 't', 'weight']);
  * @see Wang, Isola: Understanding Contrastive Representation Learning through Alignment and Uniformity on the Hypersphere, ICML 2020.
  */
 export function alignmentUniformity(
-  x: MatrixLike,
-  y: MatrixLike,
+  x: LossInput,
+  y: LossInput,
   options: AlignmentUniformityOptions & { readonly gradients: true },
 ): WithGradients;
-export function alignmentUniformity(x: MatrixLike, y: MatrixLike, options?: AlignmentUniformityOptions): AlignmentUniformityResult;
-export function alignmentUniformity(x: MatrixLike, y: MatrixLike, options?: AlignmentUniformityOptions): AlignmentUniformityResult {
+export function alignmentUniformity(
+  x: LossInput,
+  y: LossInput,
+  options: DeviceOptions<AlignmentUniformityOptions>,
+): DeviceResult<WithGradients>;
+export function alignmentUniformity(x: LossInput, y: LossInput, options?: AlignmentUniformityOptions): AlignmentUniformityResult;
+export function alignmentUniformity(x: LossInput, y: LossInput, options?: AnyOptions<AlignmentUniformityOptions>): object {
   const { forAlignment, forUniformity, join } = plan(x, y, options, false);
   return join(
     alignment(x, y, forAlignment),
@@ -64,20 +78,25 @@ export function alignmentUniformity(x: MatrixLike, y: MatrixLike, options?: Alig
  * Every error, those of the arguments too, is a rejection.
  */
 export function alignmentUniformityAsync(
-  x: MatrixLike,
-  y: MatrixLike,
+  x: LossInput,
+  y: LossInput,
   options: AlignmentUniformityOptions & { readonly gradients: true },
 ): Promise<WithGradients>;
 export function alignmentUniformityAsync(
-  x: MatrixLike,
-  y: MatrixLike,
+  x: LossInput,
+  y: LossInput,
+  options: DeviceOptions<AlignmentUniformityOptions>,
+): Promise<DeviceResult<WithGradients>>;
+export function alignmentUniformityAsync(
+  x: LossInput,
+  y: LossInput,
   options?: AlignmentUniformityOptions,
 ): Promise<AlignmentUniformityResult>;
 export async function alignmentUniformityAsync(
-  x: MatrixLike,
-  y: MatrixLike,
-  options?: AlignmentUniformityOptions,
-): Promise<AlignmentUniformityResult> {
+  x: LossInput,
+  y: LossInput,
+  options?: AnyOptions<AlignmentUniformityOptions>,
+): Promise<object> {
   const { forAlignment, forUniformity, join } = plan(x, y, options, true);
   // All three have copied their inputs when they have been called. The first of them in this order that fails is the error.
   const [aligned, spreadX, spreadY] = await Promise.allSettled([
@@ -91,9 +110,9 @@ export async function alignmentUniformityAsync(
   return join(aligned.value, spreadX.value, spreadY.value);
 }
 
-function plan(xGiven: MatrixLike, yGiven: MatrixLike, optionsGiven: AlignmentUniformityOptions | undefined, isAsync: boolean) {
-  const x = readMatrix('x', xGiven, isAsync);
-  const y = readMatrix('y', yGiven, isAsync);
+function plan(xGiven: LossInput, yGiven: LossInput, optionsGiven: AnyOptions<AlignmentUniformityOptions> | undefined, isAsync: boolean) {
+  const x = readInput('x', xGiven, isAsync);
+  const y = readInput('y', yGiven, isAsync);
   checkSameShape('y', y, 'x', x);
   if (x.rows < 2) throw new RangeError(`x: expected at least two rows to compare, got ${x.rows}`);
   const { alpha, t, weight: weightGiven, out, ...common } = readOptions(optionsGiven, KNOWN);
@@ -101,43 +120,32 @@ function plan(xGiven: MatrixLike, yGiven: MatrixLike, optionsGiven: AlignmentUni
   const reduction = readReduction(common.reduction);
   if (reduction !== 'mean')
     throw new RangeError(`reduction: expected 'mean' for alignmentUniformity, as uniformity has no loss per row, got '${reduction}'`);
-  const length = readBoolean('gradients', common.gradients, false) ? x.data.length : 0;
-  const outputs = readOutputs(out, { x: length, y: length }, { x: x.data, y: y.data }, isAsync);
+  const gradients = readGradients(common.gradients);
+  const { ofCalls, place } = summedOnHost(common);
+  const length = gradients ? x.data.length : 0;
+  const outputs = readOutputs(out, { x: length, y: length }, { x: x.data, y: y.data }, isAsync, gradients);
 
   const join = (aligned: AlignmentResult, spreadX: UniformityResult, spreadY: UniformityResult): AlignmentUniformityResult => {
     const uniformityLoss = (spreadX.loss + spreadY.loss) / 2;
-    const sums = [
-      addGradients('x', outputs.x, aligned.gradients?.x, spreadX.gradients?.x, weight / 2),
-      addGradients('y', outputs.y, aligned.gradients?.y, spreadY.gradients?.x, weight / 2),
-    ];
-    if (outputs.x && outputs.y && sums[0] && sums[1]) {
-      outputs.x.set(sums[0]);
-      outputs.y.set(sums[1]);
-    }
+    const sums = deliver(outputs, {
+      x: place(sumOf(aligned.gradients?.x, weight / 2, spreadX.gradients?.x), x),
+      y: place(sumOf(aligned.gradients?.y, weight / 2, spreadY.gradients?.x), y),
+    });
     return {
       loss: aligned.loss + weight * uniformityLoss,
       alignment: aligned.loss,
       uniformity: uniformityLoss,
-      ...(outputs.x && outputs.y && { gradients: { x: outputs.x, y: outputs.y } }),
+      ...(sums.x && sums.y && { gradients: { x: sums.x, y: sums.y } }),
       ...(aligned.stats && { stats: aligned.stats }),
       backend: spreadX.backend,
     };
   };
-  return { forAlignment: { ...common, alpha }, forUniformity: { ...common, t }, join };
+  return { forAlignment: { ...ofCalls, alpha }, forUniformity: { ...ofCalls, t }, join };
 }
 
 /** aligned + factor * spread, in `aligned`. */
-function addGradients(
-  name: string,
-  output: Float32Array | null,
-  aligned: Float32Array | undefined,
-  spread: Float32Array | undefined,
-  factor: number,
-): Float32Array | undefined {
-  if (!output || !aligned || !spread) return undefined;
-  if (output.length !== aligned.length) {
-    throw new TypeError(`out.${name}: expected ${aligned.length} elements, got a buffer that was detached while the call was running`);
-  }
+function sumOf(aligned: Float32Array | undefined, factor: number, spread: Float32Array | undefined): Float32Array | undefined {
+  if (!aligned || !spread) return undefined;
   for (let k = 0; k < aligned.length; k++) aligned[k] += factor * spread[k];
   return aligned;
 }

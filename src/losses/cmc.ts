@@ -1,18 +1,18 @@
 /** Contrastive multiview coding: InfoNCE over every ordered pair of views. */
 import type { Stats } from '../backends/backend.js';
 import type { BackendName } from '../errors.js';
-import type { MatrixLike, Rows } from '../matrix.js';
+import type { Rows } from '../matrix.js';
+import { checkAttached, checkNoOverlap, checkSameShape, describe, readChoice, readOptions, readOutput, readScale } from '../validate.js';
 import {
-  checkNoOverlap,
-  checkSameShape,
-  describe,
-  readBoolean,
-  readChoice,
-  readMatrix,
-  readOptions,
-  readOutput,
-  readScale,
-} from '../validate.js';
+  type AnyOptions,
+  type DeviceOptions,
+  type DeviceResult,
+  type GradientsOption,
+  type LossInput,
+  readGradients,
+  readInput,
+  summedOnHost,
+} from './device-call.js';
 import { type NamedResult, planInfoNce } from './info-nce.js';
 import { LOSS_OPTIONS, type LossOptions, type Plan, readReduction } from './plan.js';
 import { addScaled, allOf, meanStats } from './several-plans.js';
@@ -57,9 +57,10 @@ const GRAPHS = ['full', 'core'] as const;
  *   written then.
  * @see Tian, Krishnan, Isola: Contrastive Multiview Coding, ECCV 2020.
  */
-export function cmc(views: readonly MatrixLike[], options: CmcOptions & { readonly gradients: true }): WithGradients;
-export function cmc(views: readonly MatrixLike[], options?: CmcOptions): CmcResult;
-export function cmc(views: readonly MatrixLike[], options?: CmcOptions): CmcResult {
+export function cmc(views: readonly LossInput[], options: CmcOptions & { readonly gradients: true }): WithGradients;
+export function cmc(views: readonly LossInput[], options: DeviceOptions<CmcOptions>): DeviceResult<WithGradients>;
+export function cmc(views: readonly LossInput[], options?: CmcOptions): CmcResult;
+export function cmc(views: readonly LossInput[], options?: AnyOptions<CmcOptions>): object {
   return plan(views, options, false).run();
 }
 
@@ -67,34 +68,38 @@ export function cmc(views: readonly MatrixLike[], options?: CmcOptions): CmcResu
  * `cmc` off the event loop. Inputs are copied before this returns; outputs are written when the promise resolves.
  * Every error, those of the arguments too, is a rejection.
  */
-export function cmcAsync(views: readonly MatrixLike[], options: CmcOptions & { readonly gradients: true }): Promise<WithGradients>;
-export function cmcAsync(views: readonly MatrixLike[], options?: CmcOptions): Promise<CmcResult>;
-export async function cmcAsync(views: readonly MatrixLike[], options?: CmcOptions): Promise<CmcResult> {
+export function cmcAsync(views: readonly LossInput[], options: CmcOptions & { readonly gradients: true }): Promise<WithGradients>;
+export function cmcAsync(views: readonly LossInput[], options: DeviceOptions<CmcOptions>): Promise<DeviceResult<WithGradients>>;
+export function cmcAsync(views: readonly LossInput[], options?: CmcOptions): Promise<CmcResult>;
+export async function cmcAsync(views: readonly LossInput[], options?: AnyOptions<CmcOptions>): Promise<object> {
   return plan(views, options, true).runAsync();
 }
 
 type PairGradients = Readonly<Record<string, Float32Array>> & { readonly temperature?: number };
 
-function plan(given: readonly MatrixLike[], optionsGiven: CmcOptions | undefined, isAsync: boolean): Plan<CmcResult> {
+function plan(given: readonly LossInput[], optionsGiven: AnyOptions<CmcOptions> | undefined, isAsync: boolean): Plan<CmcResult> {
   if (!Array.isArray(given)) throw new TypeError(`views: expected an array of matrices, got ${describe(given)}`);
   if (given.length < 2) throw new RangeError(`views: expected at least two views, got ${given.length}`);
-  const views = given.map((value, v) => readMatrix(nameOf(v), value, isAsync));
+  const views = given.map((value, v) => readInput(nameOf(v), value, isAsync));
   for (const [v, view] of views.entries()) checkSameShape(nameOf(v), view, nameOf(0), views[0]);
   const { graph: graphGiven, ...options } = readOptions(optionsGiven, KNOWN);
   const graph = readChoice('graph', graphGiven, GRAPHS, 'full');
   const reduction = readReduction(options.reduction);
-  const gradients = readBoolean('gradients', options.gradients, false);
+  const gradients = readGradients(options.gradients);
+  const { ofCalls, place } = summedOnHost(options);
   const scale = { temperature: readScale('temperature', options.temperature, 0.5), name: 'temperature' } as const;
   const out = readOut(options.out, gradients, reduction === 'none', views, isAsync);
   const pairs = views.flatMap((_, b) => Array.from({ length: graph === 'full' ? b : Math.min(b, 1) }, (_, a) => [a, b] as const));
   const plans = pairs.map(([a, b]) =>
-    planInfoNce<PairGradients>({ query: views[a], key: views[b] }, { ...options, symmetric: true, out: undefined }, scale, isAsync, {
+    planInfoNce<PairGradients>({ query: views[a], key: views[b] }, { ...ofCalls, symmetric: true, out: undefined }, scale, isAsync, {
       query: nameOf(a),
       key: nameOf(b),
       negatives: 'negatives',
     }),
   );
   return allOf(plans, (results: NamedResult<PairGradients>[]): CmcResult => {
+    for (const [v, target] of out.views.entries()) checkAttached(`out.${nameOf(v)}`, target, views[v].data.length);
+    checkAttached('out.perRow', out.perRow, views[0].rows);
     // The symmetric loss is half of both directions.
     if (out.perRow) addScaled(out.perRow, 2, ...results.map(({ perRow }) => perRow as Float32Array));
     const slopes = results.map((result) => result.gradients?.temperature ?? 0);
@@ -105,7 +110,12 @@ function plan(given: readonly MatrixLike[], optionsGiven: CmcOptions | undefined
     return {
       loss: 2 * results.reduce((sum, { loss }) => sum + loss, 0),
       ...(out.perRow && { perRow: out.perRow }),
-      ...(gradients && { gradients: { views: out.views, temperature: 2 * slopes.reduce((sum, slope) => sum + slope, 0) } }),
+      ...(gradients && {
+        gradients: {
+          views: out.views.map((sum, v) => place(sum, views[v])),
+          temperature: 2 * slopes.reduce((sum, slope) => sum + slope, 0),
+        },
+      }),
       ...(results[0].stats && { stats: meanStats(results.map(({ stats }) => stats)) }),
       backend: results[0].backend,
     };
@@ -117,7 +127,7 @@ function nameOf(view: number): string {
 }
 
 /** The arrays to fill: one for each view, and one for the rows. */
-function readOut(out: CmcOptions['out'], gradients: boolean, none: boolean, views: readonly Rows[], isAsync: boolean) {
+function readOut(out: CmcOptions['out'], gradients: GradientsOption, none: boolean, views: readonly Rows[], isAsync: boolean) {
   if (out !== undefined && (typeof out !== 'object' || out === null)) {
     throw new TypeError(`out: expected an object of views and perRow, got ${describe(out)}`);
   }
@@ -126,6 +136,9 @@ function readOut(out: CmcOptions['out'], gradients: boolean, none: boolean, view
   }
   const { views: viewsOut, perRow: perRowOut } = out ?? {};
   if (viewsOut !== undefined && !Array.isArray(viewsOut)) throw new TypeError(`out.views: expected an array, got ${describe(viewsOut)}`);
+  if (viewsOut !== undefined && gradients === 'device') {
+    throw new TypeError(`out.views: expected no arrays with gradients 'device', got ${describe(viewsOut)}`);
+  }
   if ((viewsOut !== undefined && !gradients) || (perRowOut !== undefined && !none)) {
     throw new RangeError(
       `out.${viewsOut && !gradients ? 'views' : 'perRow'}: expected only outputs that the options ask for, got an array`,

@@ -4,10 +4,10 @@
  * no more of either than its length, and `onDevice` lets no other backend see one.
  */
 import type { KernelCall, KernelName } from '../backends/backend.js';
-import { type BackendChoice, resolveChoice } from '../backends/select.js';
+import { BACKEND_CHOICES, type BackendChoice, resolveChoice } from '../backends/select.js';
 import { DeviceMatrix, internals } from '../device-matrix.js';
 import type { MatrixLike, Rows } from '../matrix.js';
-import { describe, readMatrix } from '../validate.js';
+import { describe, readChoice, readMatrix } from '../validate.js';
 
 /** What a loss takes as a matrix. */
 export type LossInput = MatrixLike | DeviceMatrix;
@@ -26,7 +26,9 @@ export type DeviceResult<Result extends { readonly gradients: object }> = Omit<R
   readonly gradients: {
     readonly [Name in keyof Result['gradients']]: Result['gradients'][Name] extends Float32Array | undefined
       ? DeviceMatrix
-      : Result['gradients'][Name];
+      : Result['gradients'][Name] extends readonly Float32Array[]
+        ? readonly DeviceMatrix[]
+        : Result['gradients'][Name];
   };
 };
 
@@ -47,6 +49,27 @@ export function readGradients(value: unknown): GradientsOption {
 /** The values of a matrix in either memory; on the device they are copied from there, in the course of the call. */
 export function hostValues(data: Float32Array): Float32Array {
   return isDeviceMatrix(data) ? data.read() : data;
+}
+
+/**
+ * Options of the calls of a loss that adds up gradients of several: sums are made on the host, so the calls bring their gradients there, and
+ * with `gradients: 'device'` `place` takes the sums back.
+ *
+ * @throws TypeError as `onDevice`.
+ */
+export function summedOnHost<O extends { readonly gradients?: GradientsOption | undefined; readonly backend?: BackendChoice | undefined }>(
+  options: O,
+): {
+  readonly ofCalls: Omit<O, 'gradients'> & { readonly gradients: boolean };
+  place<S extends Float32Array | undefined>(sum: S, like: Rows): S;
+} {
+  const gradients = readGradients(options.gradients);
+  if (gradients !== 'device') return { ofCalls: { ...options, gradients }, place: (sum) => sum };
+  const backend = cudaFor('gradients: expected a boolean', readChoice('backend', options.backend, BACKEND_CHOICES, 'auto'));
+  return {
+    ofCalls: { ...options, backend, gradients: true },
+    place: (sum, { rows, cols }) => (sum && asArray(DeviceMatrix.from({ data: sum, shape: [rows, cols] }))) as typeof sum,
+  };
 }
 
 /** In the place of a gradient that is to stay on the device; nothing is allocated until the call runs. */
@@ -80,14 +103,10 @@ export function onDevice<K extends KernelName>(call: KernelCall<K>, backend: Bac
   const loose = call as unknown as Loose;
   const why = reason(loose);
   if (why === undefined) return { backend, open: () => call, finish: (result) => result, abandon() {} };
-  const choice = resolveChoice(backend);
-  if (choice !== 'auto' && choice !== 'cuda') {
-    const got = why.startsWith('gradients') ? `'device'` : 'a DeviceMatrix, which backend cuda alone takes: read() it';
-    throw new TypeError(`${why} for backend '${choice}', got ${got}`);
-  }
+  const cuda = cudaFor(why, backend);
   const made: DeviceMatrix[] = [];
   return {
-    backend: 'cuda',
+    backend: cuda,
     open() {
       const inputs = Object.entries(loose.inputs).map(([name, rows]) => [name, rows && { ...rows, data: native(name, rows.data) }]);
       const outputs = Object.entries(loose.outputs).map(([name, output]) => {
@@ -110,6 +129,14 @@ export function onDevice<K extends KernelName>(call: KernelCall<K>, backend: Bac
       for (const matrix of made) matrix.dispose();
     },
   };
+}
+
+/** 'cuda', for a call that something on the device makes one for the device. */
+function cudaFor(why: string, backend: BackendChoice): 'cuda' {
+  const choice = resolveChoice(backend);
+  if (choice === 'auto' || choice === 'cuda') return 'cuda';
+  const got = why.startsWith('gradients') ? `'device'` : 'a DeviceMatrix, which backend cuda alone takes: read() it';
+  throw new TypeError(`${why} for backend '${choice}', got ${got}`);
 }
 
 export interface DeviceCall<K extends KernelName> {

@@ -22,9 +22,9 @@ import {
   type Matrix,
   matrix,
   NonFiniteError,
-  nearest,
   ntXent,
   ntXentAsync,
+  retrieval,
   sigLip,
   supCon,
   supConAsync,
@@ -218,7 +218,7 @@ describe.runIf(BACKEND === 'cuda')('DeviceMatrix on the device', () => {
       /^out\.z: expected no array with gradients 'device'/,
     );
     expect(() => DeviceMatrix.from(device as unknown as Matrix)).toThrow(/^matrix: expected a matrix in host memory, got a DeviceMatrix/);
-    expect(() => nearest(device as unknown as Matrix, x, 1)).toThrow(/expected a matrix in host memory, got a DeviceMatrix/);
+    expect(() => retrieval(device as unknown as Matrix, x)).toThrow(/expected a matrix in host memory, got a DeviceMatrix/);
     expect(() => alignment(device, rowsOf(21, 12))).toThrow(/^y: /);
     for (const backend of ['cpu', 'reference'] as const) {
       expect(() => uniformity(device, { backend })).toThrow(TypeError);
