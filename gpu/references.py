@@ -125,9 +125,9 @@ def info_nce(query, key, temperature, symmetric, negatives=None, mode="shared", 
     return values
 
 
-def sup_con(z, labels, temperature, variant):
+def sup_con(z, labels, temperature, variant, precision="float32"):
     """Of rows that all have positives and negatives."""
-    u = unit(z)
+    u = unit(z, precision)
     s = (u @ u.T).requires_grad_()
     logits = s / temperature
     own = torch.eye(z.shape[0], dtype=torch.bool, device=z.device)
@@ -149,9 +149,9 @@ def sup_con(z, labels, temperature, variant):
     return {"loss": per_row.sum().item(), "perRow": per_row.detach(), "rowLogSumExp": everything, "z": gradient, "size:z": size}
 
 
-def dcl(x, y, temperature, weight_sigma):
+def dcl(x, y, temperature, weight_sigma, precision="float32"):
     z = torch.cat([x, y])
-    u = unit(z)
+    u = unit(z, precision)
     rows = z.shape[0]
     p = partner(rows, False, z.device)
     s = (u @ u.T).requires_grad_()
@@ -215,8 +215,8 @@ def nearest(x, y, k, exclude_same_index):
     return {"similarities": s.topk(k, dim=1).values.reshape(-1), "indices": s}
 
 
-def sig_lip(x, y, temperature, bias):
-    u, v = unit(x), unit(y)
+def sig_lip(x, y, temperature, bias, precision="float32"):
+    u, v = unit(x, precision), unit(y, precision)
     s = (u @ v.T).requires_grad_()
     signs = 2 * torch.eye(x.shape[0], dtype=torch.float64, device=x.device) - 1
     per_row = F.softplus(-signs * (s / temperature + bias), threshold=60).sum(dim=1)
@@ -225,10 +225,11 @@ def sig_lip(x, y, temperature, bias):
     return {**values, **rectangular_gradients(("x", "y"), x, y, u, v, coefficients)}
 
 
-def cross_uniformity(x, y, t):
-    u, v = unit(x), unit(y)
+def cross_uniformity(x, y, t, precision="float32"):
+    u, v = unit(x, precision), unit(y, precision)
     s = (u @ v.T).requires_grad_()
-    loss = (-t * (2 - 2 * s)).reshape(-1).logsumexp(0) - torch.log(torch.tensor(s.numel(), dtype=torch.float64))
+    norms = (u * u).sum(dim=1)[:, None] + (v * v).sum(dim=1)[None, :]  # of rounded rows not exactly 2
+    loss = (-t * (norms - 2 * s)).reshape(-1).logsumexp(0) - torch.log(torch.tensor(s.numel(), dtype=torch.float64))
     (coefficients,) = torch.autograd.grad(loss, s)
     return {"loss": loss.item(), **rectangular_gradients(("x", "y"), x, y, u, v, coefficients)}
 

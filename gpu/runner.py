@@ -120,17 +120,18 @@ class Runner:
         call = self.prepare("ck_cuda_info_nce", "CK_INFO_NCE", [query, key], middle, lengths, choices, True, size)
         return self.finish(*call, lengths)
 
-    def sup_con(self, z, labels, temperature, variant):
+    def sup_con(self, z, labels, temperature, variant, precision="float32"):
         rows = z.shape[0]
         lengths = {"perRow": rows, "rowLogSumExp": rows, "z": z.numel()}
         middle = (c_void_p(labels.data_ptr()), c_int32(VARIANTS[variant]))
-        call = self.prepare("ck_cuda_sup_con", "CK_SUP_CON", [z], middle, lengths, options(temperature, 1 / rows), True)
+        call = self.prepare("ck_cuda_sup_con", "CK_SUP_CON", [z], middle, lengths, options(temperature, 1 / rows, precision=precision), True)
         return self.finish(*call, lengths)
 
-    def dcl(self, x, y, temperature, weight_sigma):
+    def dcl(self, x, y, temperature, weight_sigma, precision="float32"):
         rows = 2 * x.shape[0]
         lengths = {"perRow": rows, "rowLogSumExp": rows, "x": x.numel(), "y": y.numel()}
-        call = self.prepare("ck_cuda_dcl", "CK_DCL", [x, y], (c_double(weight_sigma),), lengths, options(temperature, 1 / rows), True)
+        choices = options(temperature, 1 / rows, precision=precision)
+        call = self.prepare("ck_cuda_dcl", "CK_DCL", [x, y], (c_double(weight_sigma),), lengths, choices, True)
         return self.finish(*call, lengths)
 
     def barlow_twins(self, a, b, off_diagonal):
@@ -149,15 +150,16 @@ class Runner:
         call = self.prepare("ck_cuda_nearest", "CK_NEAREST", [x, y], middle, lengths, options(), False)
         return self.finish(*call, lengths)
 
-    def sig_lip(self, x, y, temperature, bias):
+    def sig_lip(self, x, y, temperature, bias, precision="float32"):
         lengths = {"perRow": x.shape[0], "x": x.numel(), "y": y.numel()}
-        choices = options(temperature, 1 / x.shape[0])
+        choices = options(temperature, 1 / x.shape[0], precision=precision)
         call = self.prepare("ck_cuda_sig_lip", "CK_SIG_LIP", [x, y], (c_double(bias),), lengths, choices, True)
         return self.finish(*call, lengths)
 
-    def cross_uniformity(self, x, y, t):
+    def cross_uniformity(self, x, y, t, precision="float32"):
         lengths = {"x": x.numel(), "y": y.numel()}
-        call = self.prepare("ck_cuda_cross_uniformity", "CK_CROSS_UNIFORMITY", [x, y], (c_double(t),), lengths, options(), True)
+        choices = options(precision=precision)
+        call = self.prepare("ck_cuda_cross_uniformity", "CK_CROSS_UNIFORMITY", [x, y], (c_double(t),), lengths, choices, True)
         return self.finish(*call, lengths)
 
     def cosine_call(self, x, y, precision="float32"):
