@@ -5,6 +5,7 @@
 //   fixed    terms are exp2(k (score - reference) + headroom), one shift for all; a bound on the score makes it safe
 //   running  every cell keeps its largest score, and its sum relative to it; two exponentials an element instead of one
 #pragma once
+#include "cuda/hopper.hpp"
 #include "cuda/rows.hpp"
 
 namespace ck::cuda {
@@ -30,6 +31,7 @@ inline Shift choose_shift(double k, double highest, double bound, bool bounded) 
 
 struct PairSums {
   const Rows rows;
+  bool hopper;     // the kernels of hopper_sums.hpp run
   int side;        // of a tile
   int super_rows;  // rows of a super-block, a multiple of the tile
   int blocks;      // super-blocks
@@ -42,7 +44,10 @@ struct PairSums {
 
   PairSums(Arena& arena, const Rows& rows_, double k_, Shift shift_, bool want_maxima)
       : rows(rows_),
-        side(rows_.tensor() ? tile_side(rows_.rows) : Tile::kSide),
+        hopper(rows_.tensor() && hopper_chosen()),
+        side(hopper           ? kTensorRows
+             : rows_.tensor() ? tile_side(rows_.rows)
+                              : Tile::kSide),
         super_rows(round_up((rows_.padded_rows + kSuperBlocks - 1) / kSuperBlocks, side)),
         blocks((rows_.padded_rows + super_rows - 1) / super_rows),
         k(float(k_)),
@@ -53,24 +58,24 @@ struct PairSums {
         positive_tile(arena.take<float>(rows_.padded_rows)) {}
 };
 
-// The pair of super-blocks of CUDA block blockIdx.x = b (b + 1) / 2 + a, a <= b.
+// The pair of super-blocks number b (b + 1) / 2 + a, a <= b.
 struct SuperTile {
   int a, b;
   int rows0, rows1, cols0, cols1;
 
-  __device__ __forceinline__ explicit SuperTile(const PairSums& job) : b(0) {
-    while ((b + 1) * (b + 2) / 2 <= int(blockIdx.x)) ++b;
-    a = int(blockIdx.x) - b * (b + 1) / 2;
+  __device__ __forceinline__ SuperTile(const PairSums& job, int index) : b(0) {
+    while ((b + 1) * (b + 2) / 2 <= index) ++b;
+    a = index - b * (b + 1) / 2;
     const int padded = job.rows.padded_rows;
     rows0 = a * job.super_rows, rows1 = rows0 + job.super_rows < padded ? rows0 + job.super_rows : padded;
     cols0 = b * job.super_rows, cols1 = cols0 + job.super_rows < padded ? cols0 + job.super_rows : padded;
   }
 
-  // Gives the cells that this block owns their first values.
+  // Gives the cells of this super-tile their first values; called by kThreads threads.
   template <int kThreads, bool kMaxima>
-  __device__ __forceinline__ void start_cells(const PairSums& job) const {
+  __device__ __forceinline__ void start_cells(const PairSums& job, int thread) const {
     auto start = [&](int slot, int first, int last) {
-      for (int row = first + int(threadIdx.x); row < last; row += kThreads) {
+      for (int row = first + thread; row < last; row += kThreads) {
         job.sums[size_t(slot) * job.rows.padded_rows + row] = 0.0f;
         if (kMaxima) job.maxima[size_t(slot) * job.rows.padded_rows + row] = kNoScore;
       }

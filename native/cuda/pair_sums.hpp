@@ -5,6 +5,7 @@
 // A cell belongs to one thread of one block, which starts it at zero: no atomics, no order that depends on timing.
 // merge_cells (one thread a row) adds a row's cells in order, in double.
 #pragma once
+#include "cuda/hopper_sums.hpp"
 #include "cuda/pair_cells.hpp"
 #include "cuda/tensor_sums.hpp"
 #include "cuda/tile_fold.hpp"
@@ -83,8 +84,8 @@ __global__ void __launch_bounds__(Tile::kThreads, 4) pair_sums_kernel(PairSums j
   static_assert(kFixed || kMaxima, "a running maximum is a maximum");
   CK_SHARED_MEMORY(bytes);
   float* shared = reinterpret_cast<float*>(bytes);
-  const SuperTile super(job);
-  super.start_cells<Tile::kThreads, kMaxima>(job);
+  const SuperTile super(job, int(blockIdx.x));
+  super.start_cells<Tile::kThreads, kMaxima>(job, int(threadIdx.x));
   for (int row = super.rows0; row < super.rows1; row += Tile::kSide) {
     for (int col = super.a == super.b ? row : super.cols0; col < super.cols1; col += Tile::kSide)
       sum_tile<kFixed, kMaxima>(job, policy, shared, row, col, super.b, super.a);
@@ -95,6 +96,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 4) pair_sums_kernel(PairSums j
 
 template <class Policy>
 void pair_sums(Run& run, const PairSums& job, const Policy& policy) {
+  if (job.hopper) return hopper_pair_sums(run, job, policy);
   if (job.rows.tensor()) return tensor_pair_sums(run, job, policy);
   const dim3 grid(unsigned(job.blocks * (job.blocks + 1) / 2));
   auto* kernel = detail::pair_sums_kernel<true, false, Policy>;

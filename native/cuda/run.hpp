@@ -21,6 +21,11 @@ class Run {
     error_ = ck::cuda::launch(kernel, grid, block, shared_bytes, stream_, arguments...);
   }
 
+  // An error of what comes before a launch.
+  void check(cudaError_t error) {
+    if (error_ == cudaSuccess) error_ = error;
+  }
+
   // Between the panels of a long call: waits for the device where somebody may want to cancel, so that there is something to cancel.
   void checkpoint() {
     if (cancel_ && !stopped()) error_ = cudaStreamSynchronize(stream_);

@@ -115,8 +115,8 @@ __global__ void __launch_bounds__(Shape::kThreads, 1) tensor_sums_kernel(PairSum
   static_assert(kFixed || kMaxima, "a running maximum is a maximum");
   CK_SHARED_MEMORY(shared);
   const Rows& u = job.rows;
-  const SuperTile super(job);
-  super.start_cells<Shape::kThreads, kMaxima>(job);
+  const SuperTile super(job, int(blockIdx.x));
+  super.start_cells<Shape::kThreads, kMaxima>(job, int(threadIdx.x));
   const WarpTile at = WarpTile::of_thread<Shape>();
   const int slabs = u.slabs();
   TileCursor loading(super);

@@ -95,7 +95,7 @@ int ck_cuda_uniformity(const ck_matrix* x, double t, const ck_options* options, 
   Run run(stream, *options);
   start_report(run, report);
   prepare(run, job.rows, 0, report);
-  half_squares(run, job.rows, job.half_squares);
+  (job.sums.hopper ? hopper_half_squares : half_squares)(run, job.rows, job.half_squares);
   const ck::UniformityPairs policy{job.half_squares};
   pair_sums(run, job.sums, policy);
   run.launch(row_sums, (job.rows.rows + kThreads - 1) / kThreads, kThreads, 0, job);

@@ -12,28 +12,14 @@
 #include <mutex>
 #include <vector>
 
+#include "annotations.hpp"
+#include "hopper.hpp"
 #include "simt.hpp"
 
 #if !defined(__x86_64__) || defined(SIMT_UCONTEXT)
 #undef SIMT_UCONTEXT
 #define SIMT_UCONTEXT
 #include <ucontext.h>
-#endif
-
-#ifdef SIMT_TSAN
-extern "C" {
-void* __tsan_get_current_fiber(void);
-void* __tsan_create_fiber(unsigned flags);
-void __tsan_switch_to_fiber(void* fiber, unsigned flags);
-void __tsan_acquire(void* address);
-void __tsan_release(void* address);
-}
-#endif
-#ifdef SIMT_ASAN
-extern "C" {
-void __sanitizer_start_switch_fiber(void** fake_stack, const void* bottom, size_t size);
-void __sanitizer_finish_switch_fiber(void* fake_stack, const void** bottom, size_t* size);
-}
 #endif
 
 #ifndef SIMT_UCONTEXT
@@ -62,12 +48,13 @@ constexpr int kFiberSets = 1;
 constexpr int kWarp = 32;
 constexpr int kMaxThreads = 1024;
 
-enum class State { ready, at_barrier, in_warp, done };
+enum class State { ready, at_barrier, in_warp, waiting, done };
 
 struct Fiber : Thread {
   State state;
   Operation operation;
-  int warp;
+  bool (*holds)(const void*);  // what it waits for, of `awaited`
+  const void* awaited;
   unsigned barriers, exchanges;  // how many so far; their parity picks the tag and the slot
   char* stack = nullptr;
 #ifdef SIMT_UCONTEXT
@@ -91,7 +78,7 @@ struct Warp {
 
 // What TSan's orderings hang on. Every block of a launch has its own, or a barrier would order it after the block before.
 struct Tags {
-  char barrier[2], warp[kMaxThreads / kWarp][2];
+  char barrier[2], warp[kMaxThreads / kWarp][2], others[kOrderings];
 };
 
 struct Engine {
@@ -127,25 +114,15 @@ Engine& engine = *new Engine;
 
 Fiber& self() { return *static_cast<Fiber*>(current); }
 
-void acquire([[maybe_unused]] void* tag) {
-#ifdef SIMT_TSAN
-  __tsan_acquire(tag);
-#endif
-}
-void release([[maybe_unused]] void* tag) {
-#ifdef SIMT_TSAN
-  __tsan_release(tag);
-#endif
-}
-
 [[noreturn]] void fail(const char* why) {
   const Fiber& me = self();
   std::fprintf(stderr, "simt: block (%u,%u,%u) thread %u: %s\n", me.block_index.x, me.block_index.y, me.block_index.z, me.thread_index.x,
                why);
-  int counts[4] = {};
+  int counts[5] = {};
   for (int i = 0; i < engine.thread_count; ++i) ++counts[int(engine.threads[i].state)];
-  std::fprintf(stderr, "simt: of %d threads %d can run, %d wait at a barrier, %d in a warp operation, %d have ended\n", engine.thread_count,
-               counts[0], counts[1], counts[2], counts[3]);
+  std::fprintf(stderr,
+               "simt: of %d threads %d can run, %d wait at a barrier, %d in a warp operation, %d for memory or others, %d have ended\n",
+               engine.thread_count, counts[0], counts[1], counts[2], counts[3], counts[4]);
   std::abort();
 }
 
@@ -200,6 +177,7 @@ void thread_main() {
   ++engine.warps[me.warp].ended;
   if (engine.arrived) fail("ended while other threads wait at a barrier");
   if (engine.warps[me.warp].arrived) fail("ended while lanes of its warp wait in a warp operation");
+  if (engine.ended == engine.thread_count) end_hopper_block();
   leave(true);
   std::abort();
 }
@@ -259,6 +237,7 @@ void start_block(uint3 block_index, dim3 grid, dim3 block, unsigned number) {
     fiber.copies.issued = fiber.copies.delivered = fiber.copies.committed = fiber.copies.waited = 0;
     restart(fiber);
   }
+  start_hopper_block(count);
 }
 
 bool run_warp(int w) {
@@ -267,6 +246,7 @@ bool run_warp(int w) {
     again = false;
     for (int k = 0; k < engine.warps[w].size; ++k) {
       Fiber& fiber = engine.threads[kWarp * w + (engine.reverse ? engine.warps[w].size - 1 - k : k)];
+      if (fiber.state == State::waiting && fiber.holds(fiber.awaited)) fiber.state = State::ready;
       if (fiber.state != State::ready) continue;
       enter(fiber);
       again = progress = true;
@@ -279,7 +259,7 @@ void run_block() {
   while (engine.ended < engine.thread_count) {
     bool progress = false;
     for (int k = 0; k < engine.warp_count; ++k) progress |= run_warp(engine.reverse ? engine.warp_count - 1 - k : k);
-    if (!progress) {
+    if (!progress && !deliver_tensor_copy(engine.reverse)) {
       for (int i = 0; i < engine.thread_count; ++i)
         if (engine.threads[i].state != State::done) current = &engine.threads[i];
       fail("deadlock: no thread of the block can go on");
@@ -290,6 +270,8 @@ void run_block() {
 }  // namespace
 
 unsigned char* shared_memory() { return engine.shared; }
+size_t shared_memory_bytes() { return engine.shared_bytes; }
+char* ordering_tag(int ordering) { return &engine.tags->others[ordering]; }
 
 void require(bool right, const char* why) {
   if (!right) fail(why);
@@ -313,6 +295,15 @@ void sync_block() {
     leave(false);
   }
   acquire(tag);
+}
+
+void wait_until(bool (*holds)(const void*), const void* argument) {
+  if (holds(argument)) return;
+  Fiber& me = self();
+  me.holds = holds;
+  me.awaited = argument;
+  me.state = State::waiting;
+  leave(false);
 }
 
 const Words* exchange(Operation operation, const Words& mine, void (*leader)(Words* all)) {

@@ -108,7 +108,7 @@ cudaError_t launch(dim3 grid, dim3 block, size_t shared_bytes, void (*body)(cons
     if (call.injected) return call.injected;
     const size_t threads = size_t(block.x) * block.y * block.z;
     const bool fits = grid.x && grid.y && grid.z && grid.x < 0x80000000u && grid.y < 65536 && grid.z < 65536 && threads &&
-                      threads <= 1024 && block.z <= 64 && shared_bytes <= 99 * 1024;
+                      threads <= 1024 && block.z <= 64 && shared_bytes <= (compute_capability() == 90 ? kMostSharedBytes : 99 * 1024);
     if (!fits) return remember(cudaErrorInvalidValue);
   }
   run(grid, block, shared_bytes, body, closure);
@@ -158,7 +158,9 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
   simt::Call call;
   if (call.injected) return call.injected;
   const int capability = simt::compute_capability();
-  *value = attribute == cudaDevAttrComputeCapabilityMajor ? capability / 10 : capability % 10;
+  *value = attribute == cudaDevAttrMultiProcessorCount      ? 2  // few, so that persistent blocks have more than one thing to do
+           : attribute == cudaDevAttrComputeCapabilityMajor ? capability / 10
+                                                            : capability % 10;
   return cudaSuccess;
 }
 
@@ -263,4 +265,28 @@ cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
 cudaError_t cudaStreamSynchronize(cudaStream_t) {
   simt::Call call;
   return call.injected;
+}
+
+cudaError_t cudaGetDriverEntryPointByVersion(const char* symbol, void** function, unsigned, unsigned long long,
+                                             cudaDriverEntryPointQueryResult* result) {
+  simt::Call call;
+  *function = nullptr;
+  if (call.injected) return call.injected;
+  const bool known = std::strcmp(symbol, "cuTensorMapEncodeTiled") == 0;
+  if (known) *function = reinterpret_cast<void*>(&cuTensorMapEncodeTiled);
+  *result = known ? cudaDriverEntryPointSuccess : cudaDriverEntryPointSymbolNotFound;
+  return cudaSuccess;
+}
+
+// Refuses what the driver documents that it refuses, and memory that is not the device's.
+CUresult cuTensorMapEncodeTiled(CUtensorMap* map, CUtensorMapDataType, cuuint32_t rank, void* data, const cuuint64_t* sizes,
+                                const cuuint64_t* strides, const cuuint32_t* box, const cuuint32_t*, CUtensorMapInterleave,
+                                CUtensorMapSwizzle, CUtensorMapL2promotion, CUtensorMapFloatOOBfill) {
+  std::lock_guard<std::mutex> guard(device.lock);
+  const bool aligned = simt::is_aligned(data, 16) && strides[0] % 16 == 0;
+  const bool right = rank == 2 && aligned && sizes[0] > 0 && sizes[1] > 0 && strides[0] >= 2 * sizes[0] && box[0] * 2 == 128 &&
+                     box[1] > 0 && box[1] <= 256 && simt::on_device(data, (sizes[1] - 1) * strides[0] + 2 * sizes[0]);
+  if (!right) return CUDA_ERROR_INVALID_VALUE;
+  *map = {static_cast<const uint16_t*>(data), sizes[0], sizes[1], strides[0] / 2, box[0], box[1], {}};
+  return CUDA_SUCCESS;
 }

@@ -37,7 +37,7 @@ struct Thread {
   uint3 block_index;
   dim3 block_size;
   dim3 grid_size;
-  int lane;
+  int warp, lane;
   AsyncCopies copies;
 };
 
@@ -45,7 +45,9 @@ struct Thread {
 extern Thread* current;
 
 // The block's dynamic shared memory; its bytes are 0xFF (NaN as floats) when the block starts.
+constexpr size_t kMostSharedBytes = 227 * 1024;
 unsigned char* shared_memory();
+size_t shared_memory_bytes();
 
 // Ends the process, saying why and where, unless `right`.
 void require(bool right, const char* why);
@@ -53,10 +55,29 @@ void require(bool right, const char* why);
 // Whether [memory, memory + bytes) is dynamic shared memory of the block.
 bool is_shared(const void* memory, size_t bytes);
 
-enum class Operation : int { none, sync_warp, shuffle, vote, load_matrix, multiply };
+enum class Operation : int {
+  none,
+  sync_warp,
+  shuffle,
+  vote,
+  load_matrix,
+  multiply,
+  group_multiply,
+  group_fence,
+  group_commit,
+  group_wait,
+  set_registers
+};
 
 void sync_block();
 void sync_warp();
+
+// Lets others run until holds(argument), which must be a matter of the emulation's own state.
+void wait_until(bool (*holds)(const void*), const void* argument);
+
+// What the orderings of hopper.hpp hang on for TSan; every block has its own.
+constexpr int kOrderings = 64;
+char* ordering_tag(int ordering);
 
 // What one lane publishes to its warp.
 struct alignas(8) Words {

@@ -5,16 +5,29 @@
 #include <cmath>
 
 namespace simt {
-namespace {
 
-// The lower and the upper half of a register.
-double low(uint32_t word) {
-  word <<= 16;
+double widen(uint16_t half) {
+  const uint32_t word = uint32_t(half) << 16;
   float value;
   std::memcpy(&value, &word, sizeof value);
   return value;
 }
-double high(uint32_t word) { return low(word >> 16); }
+
+float cut(double value) {
+  float result = float(value);
+  if (std::isinf(result) || !(std::fabs(double(result)) > std::fabs(value))) return result;
+  uint32_t bits;
+  std::memcpy(&bits, &result, sizeof bits);
+  --bits;  // one step towards zero
+  std::memcpy(&result, &bits, sizeof result);
+  return result;
+}
+
+namespace {
+
+// The lower and the upper half of a register.
+double low(uint32_t word) { return widen(uint16_t(word)); }
+double high(uint32_t word) { return widen(uint16_t(word >> 16)); }
 
 // In: a lane's four registers of A and two of B. Out: its four elements of A B as doubles.
 void multiply(Words* all) {
@@ -41,16 +54,6 @@ void multiply(Words* all) {
     static_assert(sizeof own == sizeof(Words));
     std::memcpy(&all[lane], own, sizeof own);
   }
-}
-
-float cut(double value) {
-  float result = float(value);
-  if (std::isinf(result) || !(std::fabs(double(result)) > std::fabs(value))) return result;
-  uint32_t bits;
-  std::memcpy(&bits, &result, sizeof bits);
-  --bits;  // one step towards zero
-  std::memcpy(&result, &bits, sizeof result);
-  return result;
 }
 
 }  // namespace

@@ -63,6 +63,12 @@ inline void load_matrix(uint32_t (&registers)[4], const void* row, bool transpos
   }
 }
 
+// A bfloat16's value.
+double widen(uint16_t half);
+
+// To float32 as tensor cores do it: towards zero.
+float cut(double value);
+
 // mma.sync m16n8k16, bfloat16 operands: c += A B. Products and their sum with c are exact, then cut to float32: tensor cores do not
 // round to nearest, so long sums drift towards zero here as there.
 void multiply_bf16(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1);

@@ -1,0 +1,234 @@
+// The models of wgmma, of the fence of the asynchronous proxy and of setmaxnreg: see hopper.hpp. Never compiled with a sanitizer, like
+// engine.cpp.
+//
+// Every warp has a queue of the products that it has issued; its quarter of them is worked off at the wait that covers them. That
+// the four warps of a group issued the same is checked when the block ends.
+#include <initializer_list>
+
+#include "annotations.hpp"
+#include "hopper.hpp"
+#include "hopper_state.hpp"
+#include "tensor_core.hpp"
+
+namespace simt {
+namespace {
+
+constexpr int kWarp = 32, kWarps = 32, kMostFloats = 64, kMostAccumulators = 4, kMostProducts = 64, kMostGroups = 16;
+constexpr int kRegisters = 64 * 1024, kMostAtStart = 168;
+
+// d of one warp while products that change it are in flight.
+struct Accumulator {
+  float* of_lane[kWarp];
+  float value[kWarp][kMostFloats];
+  int count;
+  int products;  // in flight; 0: free
+};
+struct Product {
+  uint64_t a, b;
+  Accumulator* to;
+  bool accumulate;
+};
+struct WarpState {
+  Accumulator accumulators[kMostAccumulators];
+  Product products[kMostProducts];
+  unsigned group_end[kMostGroups];
+  unsigned issued, done, committed, waited;  // they only grow, as in AsyncCopies
+  bool fenced;
+  uint64_t history;  // of the products issued
+  int registers;
+};
+struct Groups {
+  WarpState warps[kWarps];
+  int warp_count;
+  int pool;  // registers of the block
+  alignas(16) unsigned char view[kMostSharedBytes];
+  bool view_valid;
+} state;
+
+WarpState& own() { return state.warps[current->warp]; }
+
+struct Argument {
+  float* d;
+  uint64_t a, b;
+  uint16_t count, accumulate;
+};
+
+// 16 bfloat16 of a row, from k on: two chunks of 16 bytes.
+void read_operand(double* to, uint64_t descriptor, int row) {
+  const size_t start = size_t(descriptor & 0x3FFF) << 4, group = size_t(descriptor >> 32 & 0x3FFF) << 4;
+  for (int chunk = 0; chunk < 2; ++chunk) {
+    const size_t at = swizzle(start + row / 8 * group + row % 8 * 128 + 16 * chunk);
+    unsigned char* const memory = shared_memory() + at;
+    require(is_shared(memory, 16), "wgmma of memory that is not shared memory");
+    report_read(memory, 16);
+    require(std::memcmp(memory, async_view() + at, 16) == 0,
+            "wgmma of shared memory that ordinary stores wrote without a fence of the asynchronous proxy");
+    uint16_t halves[8];
+    std::memcpy(halves, memory, sizeof halves);
+    for (int i = 0; i < 8; ++i) to[8 * chunk + i] = widen(halves[i]);
+  }
+}
+
+// The warp's 16 rows of one product.
+void multiply(const Product& product, int warp) {
+  Accumulator& to = *product.to;
+  const int columns = 2 * to.count;
+  double a[16][16], b[16][2 * kMostFloats], sum[2 * kMostFloats];
+  for (int i = 0; i < 16; ++i) read_operand(a[i], product.a, 16 * (warp % 4) + i);
+  for (int n = 0; n < columns; ++n) {
+    double row[16];
+    read_operand(row, product.b, n);
+    for (int k = 0; k < 16; ++k) b[k][n] = row[k];
+  }
+  for (int i = 0; i < 16; ++i) {
+    for (int n = 0; n < columns; ++n) sum[n] = 0;
+    for (int k = 0; k < 16; ++k)
+      for (int n = 0; n < columns; ++n) sum[n] += a[i][k] * b[k][n];
+    for (int n = 0; n < columns; ++n) {
+      float& element = to.value[i % 8 * 4 + n % 8 / 2][n / 8 * 4 + i / 8 * 2 + n % 2];
+      element = cut((product.accumulate ? double(element) : 0.0) + sum[n]);
+    }
+  }
+}
+
+void issue(Words* all) {
+  WarpState& warp = own();
+  Argument first;
+  std::memcpy(&first, &all[0], sizeof first);
+  Accumulator* to = nullptr;
+  for (Accumulator& accumulator : warp.accumulators) {
+    if (accumulator.products > 0 && accumulator.of_lane[0] == first.d) to = &accumulator;
+  }
+  const bool fresh = !to;
+  for (Accumulator& accumulator : warp.accumulators) {
+    if (!to && accumulator.products == 0) to = &accumulator;
+  }
+  require(to && warp.issued - warp.done < kMostProducts, "more wgmma in flight than the emulation has room for");
+  require(!fresh || warp.fenced, "wgmma of registers that no wgmma.fence came before");
+  to->count = first.count;
+  for (int lane = 0; lane < kWarp; ++lane) {
+    Argument own;
+    std::memcpy(&own, &all[lane], sizeof own);
+    require(own.a == first.a && own.b == first.b && own.accumulate == first.accumulate, "lanes of one warp give wgmma different operands");
+    if (!fresh) {
+      for (int i = 0; i < first.count; ++i) require(own.d[i] != own.d[i], "an accumulator of wgmma was written before the wait for it");
+      continue;
+    }
+    to->of_lane[lane] = own.d;
+    std::memcpy(to->value[lane], own.d, first.count * sizeof(float));
+    std::memset(own.d, 0xFF, first.count * sizeof(float));
+  }
+  ++to->products;
+  warp.products[warp.issued++ % kMostProducts] = {first.a, first.b, to, first.accumulate != 0};
+  for (uint64_t word : {first.a, first.b, uint64_t(first.count), uint64_t(first.accumulate)})
+    warp.history = (warp.history ^ word) * 0x9E3779B97F4A7C15u;
+}
+
+void finish_groups(Words* all) {
+  WarpState& warp = own();
+  for (; warp.committed - warp.waited > all[0].word[0]; ++warp.waited) {
+    for (const unsigned end = warp.group_end[warp.waited % kMostGroups]; warp.done != end; ++warp.done) {
+      const Product& product = warp.products[warp.done % kMostProducts];
+      multiply(product, current->warp);
+      Accumulator& to = *product.to;
+      if (--to.products > 0) continue;
+      for (int lane = 0; lane < kWarp; ++lane) std::memcpy(to.of_lane[lane], to.value[lane], to.count * sizeof(float));
+      warp.fenced = false;  // the registers may be used again, and a fence must follow
+    }
+  }
+  release(ordering_tag(32 + current->warp));
+}
+
+}  // namespace
+
+unsigned char* async_view() {
+  if (!state.view_valid) std::memset(state.view, 0xFF, shared_memory_bytes());
+  state.view_valid = true;
+  return state.view;
+}
+
+void start_hopper_block(int threads) {
+  state.view_valid = false;
+  state.warp_count = (threads + kWarp - 1) / kWarp;
+  const int share = kRegisters / threads / 8 * 8, at_start = share < kMostAtStart ? share : kMostAtStart;
+  state.pool = at_start * kWarp * state.warp_count;
+  for (int w = 0; w < state.warp_count; ++w) {
+    WarpState& warp = state.warps[w];
+    warp.issued = warp.done = warp.committed = warp.waited = 0;
+    warp.fenced = false;
+    warp.history = 0;
+    warp.registers = at_start;
+    for (Accumulator& accumulator : warp.accumulators) accumulator.products = 0;
+  }
+  start_barriers();
+}
+
+void end_hopper_block() {
+  end_barriers();
+  for (int w = 0; w < state.warp_count; ++w) {
+    require(state.warps[w].issued == state.warps[w].done, "ended with a wgmma in flight that nobody waited for");
+    const WarpState& first = state.warps[w / 4 * 4];
+    require(state.warps[w].issued == first.issued && state.warps[w].history == first.history,
+            "warps of one warpgroup issued different wgmma");
+  }
+}
+
+uint64_t matrix_descriptor(const void* memory) {
+  const size_t at = size_t(static_cast<const unsigned char*>(memory) - shared_memory());
+  require(at % 1024 == 0, "a matrix of wgmma that is not aligned to 1024 bytes");
+  return uint64_t(at >> 4) | uint64_t(1) << 16 | uint64_t(1024 >> 4) << 32 | uint64_t(1) << 62;
+}
+
+void group_multiply(float* d, int count, uint64_t a, uint64_t b, bool accumulate) {
+  require(count <= kMostFloats, "a wgmma with more columns than the emulation has room for");
+  const Argument mine = {d, a, b, uint16_t(count), uint16_t(accumulate)};
+  Words words{};
+  static_assert(sizeof mine <= sizeof words);
+  std::memcpy(&words, &mine, sizeof mine);
+  exchange(Operation::group_multiply, words, issue);
+}
+
+void group_fence() {
+  exchange(Operation::group_fence, Words{}, [](Words*) { own().fenced = true; });
+}
+
+void group_commit() {
+  exchange(Operation::group_commit, Words{}, [](Words*) {
+    WarpState& warp = own();
+    require(warp.committed - warp.waited < kMostGroups, "more groups of wgmma than the emulation has room for");
+    warp.group_end[warp.committed++ % kMostGroups] = warp.issued;
+  });
+}
+
+void group_wait(int pending) {
+  Words words{};
+  words.word[0] = uint32_t(pending);
+  exchange(Operation::group_wait, words, finish_groups);
+  acquire(ordering_tag(32 + current->warp));
+}
+
+void fence_proxy_async() { std::memcpy(async_view(), shared_memory(), shared_memory_bytes()); }
+
+void set_registers(int count, bool up) {
+  require(count >= 24 && count <= 256 && count % 8 == 0, "setmaxnreg of other than 24 .. 256 registers, a multiple of 8");
+  Words words{};
+  words.word[0] = uint32_t(count);
+  exchange(Operation::set_registers, words, [](Words*) {});
+  WarpState& warp = own();
+  require(warp.registers == count || up == (count > warp.registers), "setmaxnreg.inc to fewer registers, or .dec to more");
+  struct Wait {
+    WarpState& warp;
+    int count;
+  } wait{warp, count};
+  wait_until(
+      [](const void* argument) {
+        const Wait& w = *static_cast<const Wait*>(argument);
+        int total = (w.count - w.warp.registers) * kWarp;
+        for (int i = 0; i < state.warp_count; ++i) total += state.warps[i].registers * kWarp;
+        return total <= state.pool;
+      },
+      &wait);
+  warp.registers = count;
+}
+
+}  // namespace simt
