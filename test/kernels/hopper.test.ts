@@ -9,7 +9,7 @@ import { BACKEND } from '../support/backend.js';
 import { FAMILIES, layOut, makeViews } from '../support/families.js';
 import { gradientTolerance, lossTolerance, TENSOR_PRECISIONS, type TensorPrecision } from '../support/precisions.js';
 
-const emulated = () => BACKEND === 'cuda' && /emulated/.test(backends().cuda.device ?? '');
+const emulated = () => BACKEND === 'cuda' && /emulated/.test(backends().find(({ name }) => name === 'cuda')?.device ?? '');
 
 function on<T>(capability: string, run: () => T, hopper = '1'): T {
   process.env.SIMT_COMPUTE_CAPABILITY = capability;
