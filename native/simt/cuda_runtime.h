@@ -2,7 +2,8 @@
 // language, run by simt.hpp, and the part of the runtime API that native/cuda calls, by runtime.cpp.
 //
 // The emulated device is one; streams run what they are given at once. Environment: SIMT_MEMORY_BYTES is the device's memory
-// (cudaMalloc fails beyond it), SIMT_NO_DEVICE=1 takes the device away, SIMT_COMPUTE_CAPABILITY=75 makes it an older one.
+// (cudaMalloc fails beyond it), SIMT_NO_DEVICE=1 takes the device away, SIMT_NO_DRIVER=1 the
+// driver's version, SIMT_COMPUTE_CAPABILITY=75 makes it an older one.
 #pragma once
 #include <cmath>
 #include <cstring>

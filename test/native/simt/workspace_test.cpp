@@ -1,0 +1,75 @@
+// Device memory: a call of any kernel takes what it says it takes, beyond its inputs and outputs, and what it says grows with the rows and
+// not with their square.
+#include "../cpu/loss_calls.hpp"
+#include "../cpu/support.hpp"
+#include "contrastive_kernels_cuda.h"
+#include "cuda_runtime.h"
+
+using namespace support;
+using loss_calls::every_call;
+using loss_calls::LossCall;
+
+namespace {
+
+constexpr int64_t kSlack = 16 * 1024;  // alignment of inputs and outputs, the report
+
+void test_what_is_taken(int64_t rows, int64_t cols) {
+  const ck_options o = options(0.1, 1, true, 1);
+  for (LossCall& call : every_call(rows, cols, o)) {
+    ck_cuda_trim();
+    const size_t before = simt::allocated_bytes();
+    simt::reset_peak();
+    ck_error error = {};
+    const std::string what = call.name + " " + text(double(rows)) + "x" + text(double(cols));
+    expect(call.run(&error) == CK_OK, what + ": " + error.message);
+    const int64_t taken = int64_t(simt::peak_bytes() - before);
+    expect(taken >= call.told && taken <= call.told + call.in_out + kSlack,
+           what + ": takes " + text(double(taken)) + " bytes, says " + text(double(call.told)) + " beside " + text(double(call.in_out)));
+    expect(taken >= call.told + call.in_out, what + ": the workspace is part of it, " + text(double(taken - call.in_out - call.told)));
+  }
+}
+
+// The sizes at which losses are used; nothing is computed. Small calls spread a panel over more blocks than large ones, so that bytes
+// a row go up and down by what the panels take; beyond them they grow with the rows alone.
+void test_growth() {
+  constexpr int64_t kCopies = 12;         // of the inputs, padded to a tile of columns
+  constexpr int64_t kFixed = 16 << 20;    // a panel of a small call, spread over the device
+  constexpr int64_t kLinearFrom = 32768;  // rows
+  for (int32_t precision : {CK_FLOAT32, CK_BFLOAT16X3, CK_BFLOAT16})
+    for (int64_t cols : {16, 128, 200, 768})
+      for (int64_t rows = 2048; rows <= 262144; rows *= 2) {
+        ck_options o = options(0.1, 1, true, 1);
+        o.precision = precision;
+        const ck_matrix x = {nullptr, rows, cols}, twice = {nullptr, 2 * rows, cols}, four = {nullptr, 4 * rows, cols};
+        const auto check = [&](const std::string& what, int64_t inputs, int64_t small, int64_t large) {
+          const std::string at = what + " of " + text(double(rows)) + "x" + text(double(cols)) + ", precision " + text(precision) + ": ";
+          const int64_t copy = inputs * rows * std::max<int64_t>(cols, 128) * 4;
+          expect(small > 0 && small <= kCopies * copy + kFixed,
+                 at + text(double(small)) + " bytes are " + text(double(small) / copy) + " copies");
+          if (rows >= kLinearFrom) expect(large <= 2.1 * small, at + text(double(small)) + ", then " + text(double(large)));
+        };
+        for (int32_t kernel = CK_COSINE_SIMILARITY; kernel <= CK_NEAREST; ++kernel) {
+          const bool one = kernel == CK_NT_XENT || kernel == CK_UNIFORMITY || kernel == CK_SUP_CON;
+          check("kernel " + text(kernel), one ? 1 : 2, ck_workspace_bytes(kernel, rows, rows, cols, 1, &o),
+                ck_workspace_bytes(kernel, 2 * rows, 2 * rows, cols, 1, &o));
+        }
+        for (int32_t mode : {CK_NEGATIVES_SHARED, CK_NEGATIVES_PAIRED, CK_NEGATIVES_INDEXED}) {
+          ck_info_nce_pairs pairs = {};
+          pairs.in_batch = pairs.symmetric = 1;
+          pairs.negative_mode = mode;
+          pairs.per_query = 2;
+          check("infoNce with negatives", 4, ck_info_nce_workspace_bytes(&x, &x, &twice, &pairs, 1, &o),
+                ck_info_nce_workspace_bytes(&twice, &twice, &four, &pairs, 1, &o));
+        }
+      }
+}
+
+}  // namespace
+
+int main() {
+  test_what_is_taken(70, 24);
+  test_what_is_taken(260, 9);
+  test_growth();
+  std::printf("%d checks, %d failed\n", checks(), failures());
+  return failures() == 0 ? 0 : 1;
+}
