@@ -6,13 +6,14 @@
   },
   "target_defaults": {
     "include_dirs": ["native/include", "native"],
-    "cflags_cc": ["-std=c++17", "-O3", "-Wall", "-Wextra", "-fvisibility=hidden", "-fvisibility-inlines-hidden", "-fPIC"],
+    # -O2: the micro-kernels are unrolled by hand, and -O3 takes half as long again to compile them into the same speed.
+    "cflags_cc": ["-std=c++17", "-O2", "-Wall", "-Wextra", "-fvisibility=hidden", "-fvisibility-inlines-hidden", "-fPIC"],
     "cflags_cc!": ["-fno-exceptions", "-std=gnu++17", "-std=gnu++20", "-fno-rtti"],
     "xcode_settings": {
       "CLANG_CXX_LANGUAGE_STANDARD": "c++17",
       "GCC_ENABLE_CPP_EXCEPTIONS": "YES",
       "GCC_SYMBOLS_PRIVATE_EXTERN": "YES",
-      "GCC_OPTIMIZATION_LEVEL": "3",
+      "GCC_OPTIMIZATION_LEVEL": "2",
     },
     "msvs_settings": {
       "VCCLCompilerTool": { "ExceptionHandling": 1, "AdditionalOptions": ["/std:c++17"] },

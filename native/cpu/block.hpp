@@ -131,8 +131,9 @@ CK_INLINE void ask_ahead(const Block& block, const Operands& o, int64_t col, int
   }
 }
 
-// Walks the tiles of a block. The columns of the layouts are words of the products.
-template <class Policy, class Products = Float32Products>
+// Walks the tiles of a block. The columns of the layouts are words of the products. STORED, for policies that are long or rarely run:
+// every tile goes through memory, and the policy is compiled once for a row instead of once for each row of a tile.
+template <bool STORED = false, class Policy, class Products = Float32Products>
 CK_INLINE void walk(const Block& block, const Layout& x_layout, const float* x_left, const Layout& y_layout, const float* y_right,
                     const int32_t* partner, float* positive, const Scratch& scratch, Policy& policy,
                     const Products& products = Products()) {
@@ -180,13 +181,14 @@ CK_INLINE void walk(const Block& block, const Layout& x_layout, const float* x_l
           for (int i = 0; i < MR; ++i) plain &= partner[row + i] < col || partner[row + i] >= col + NR;
         const int r = g * GROUP + s;
         const float* sums = first == 0 ? nullptr : scratch.coefficients + r * BLOCK_STRIDE + c;
-        if (plain) {
+        if (plain && !STORED) {
           dot_tile(products, left + s * NR, right, cols - first, dots, sums, ahead, [&](int i, Floats y0, Floats y1) CK_LAMBDA_INLINE {
             policy.row(r + i, row + i, products.similarity(y0), products.similarity(y1));
           });
         } else {
           stored_dot_tile<NR, true>(products, left + s * NR, right, cols - first, dots, sums, ahead, scratch.tile);
-          exclude(block, row, col, partner, positive, scratch.tile);
+          if (!plain) exclude(block, row, col, partner, positive, scratch.tile);
+#pragma GCC unroll 1
           for (int i = 0; i < MR; ++i) policy.row(r + i, row + i, load(scratch.tile + i * NR), load(scratch.tile + i * NR + LANES));
         }
       }
@@ -205,11 +207,12 @@ CK_INLINE void walk(const Block& block, const Layout& x_layout, const float* x_l
 // x_sums += G y and y_sums += G^T x for the coefficients G of a block, [rows of the listed groups][BLOCK_STRIDE]. With `set`, for
 // passes whose sums nobody cleared, sums that are fresh are written instead. The layouts are those of the sums; x_left and y_left hold
 // PER_WORD rows a word, so a group of them takes the PER_WORD-th part; `spare` is memory for the coefficients a second time.
-// Where the tile walk left columns unwritten (past the last tile of an edge block) they are cleared first.
+// Where the tile walk left columns unwritten (past the last tile of an edge block) they are cleared first. Not inlined: all passes share
+// one copy, which a block's work pays for many times over, and which takes seconds to compile.
 template <class Products = Float32Products>
-CK_INLINE void apply(const Block& block, const Layout& x_layout, const float* x_left, float* x_sums, const Layout& y_layout,
-                     const float* y_left, float* y_sums, float* coefficients, bool set = false, const Products& products = Products(),
-                     float* spare = nullptr) {
+__attribute__((noinline)) static void apply(const Block& block, const Layout& x_layout, const float* x_left, float* x_sums,
+                                            const Layout& y_layout, const float* y_left, float* y_sums, float* coefficients,
+                                            bool set = false, const Products& products = Products(), float* spare = nullptr) {
   static constexpr int32_t ALL[BLOCK_GROUPS] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
   static_assert(BLOCK_GROUPS == 16, "ALL lists every group of a block");
   constexpr int PIECE = GROUP * NR;  // of a group in a chunk

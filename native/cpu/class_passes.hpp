@@ -79,7 +79,7 @@ CK_INLINE void for_class_blocks(const ClassPass& pass, const BlockPair& pair, Vi
 
 template <class Policy>
 CK_INLINE void walk_class(const ClassPass& pass, const Block& block, const Scratch& scratch, Policy& policy) {
-  walk(block, *pass.layout, pass.left, *pass.layout, pass.right, nullptr, nullptr, scratch, policy);
+  walk<true>(block, *pass.layout, pass.left, *pass.layout, pass.right, nullptr, nullptr, scratch, policy);
 }
 
 struct ClassPeaks {

@@ -162,8 +162,8 @@ CK_INLINE void contrast_forward_blocks(const ContrastPass& pass, const BlockPair
       if (pass.similarities != nullptr) fill(scratch.coefficients, 2 * BLOCK_LARGE * LANES, 0.0f);
     }
     Scratch free = scratch;
-    if (MASKED) free.coefficients = nullptr;
-    walk(block, *pass.rows.layout, pass.rows.left, *pass.cols.layout, pass.right, pass.partner, nullptr, free, policy);
+    if (MASKED && policy.tally.sums != nullptr) free.coefficients = nullptr;
+    walk<MASKED>(block, *pass.rows.layout, pass.rows.left, *pass.cols.layout, pass.right, pass.partner, nullptr, free, policy);
     policy.sums.flush_rows(block, pass.rows.totals);
     if (pass.cols.totals != nullptr) policy.sums.flush_cols(block, pass.cols.totals);
     if (PEAKS) flush_peaks(block, policy.peaks, pass);
@@ -235,7 +235,7 @@ CK_INLINE void contrast_backward_blocks(const ContrastPass& pass, const BlockPai
     policy.col_weights = pass.cols.weights;
     policy.first_col = block.col_first;
     policy.shift = broadcast(pass.shift);
-    walk(block, *pass.rows.layout, pass.rows.left, *pass.cols.layout, pass.right, pass.partner, nullptr, scratch, policy);
+    walk<MASKED>(block, *pass.rows.layout, pass.rows.left, *pass.cols.layout, pass.right, pass.partner, nullptr, scratch, policy);
     apply_both(pass, block, scratch);
   });
 }
@@ -317,7 +317,7 @@ CK_INLINE void contrast_repair_blocks(const ContrastPass& pass, const BlockPair&
     policy.sums.rows = scratch.row_lanes;
     policy.sums.cols = scratch.col_lanes;
     if (!COEFFICIENTS) policy.sums.clear(block.count, BLOCK_LARGE);
-    walk(block, *pass.rows.layout, pass.rows.left, *pass.cols.layout, pass.right, pass.partner, nullptr, scratch, policy);
+    walk<true>(block, *pass.rows.layout, pass.rows.left, *pass.cols.layout, pass.right, pass.partner, nullptr, scratch, policy);
     if (COEFFICIENTS) {
       apply_both(pass, block, scratch);
     } else {

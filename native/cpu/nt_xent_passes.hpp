@@ -83,11 +83,11 @@ CK_INLINE bool any_weight(const float* weights, int64_t first, int64_t last) {
 }
 
 // Walks a block with a policy that stores coefficients, then applies them to the rows of both sides.
-template <class Products, class Policy>
-CK_INLINE void apply_coefficients(const Block& block, const NtXentPass& pass, const Scratch& scratch, Policy& policy, bool set) {
+template <class Products, bool REPAIR, class Policy>
+CK_INLINE void apply_coefficients(const Block& block, const NtXentPass& pass, const Scratch& scratch, Policy& policy) {
   const Products products = Products::of(pass.scale);
-  walk(block, *pass.layout, pass.left, *pass.layout, pass.right, pass.partner, nullptr, scratch, policy, products);
-  apply(block, *pass.sums_layout, pass.rows, pass.sums, *pass.sums_layout, pass.rows, pass.sums, Products::coefficients(scratch), set,
+  walk<REPAIR>(block, *pass.layout, pass.left, *pass.layout, pass.right, pass.partner, nullptr, scratch, policy, products);
+  apply(block, *pass.sums_layout, pass.rows, pass.sums, *pass.sums_layout, pass.rows, pass.sums, Products::coefficients(scratch), !REPAIR,
         products, scratch.coefficients);
 }
 
@@ -101,7 +101,7 @@ void nt_xent_backward(const NtXentPass& pass, const BlockPair& pair, const Scrat
     policy.weights = pass.weights;
     policy.first_col = block.col_first;
     policy.shift = broadcast(pass.shift);
-    apply_coefficients<Products>(block, pass, scratch, policy, true);
+    apply_coefficients<Products, false>(block, pass, scratch, policy);
   });
 }
 
@@ -152,7 +152,7 @@ void nt_xent_repair_forward(const NtXentPass& pass, const BlockPair& pair, const
     policy.sums.rows = scratch.row_lanes;
     policy.sums.cols = scratch.col_lanes;
     policy.sums.clear(block.count, BLOCK_LARGE);
-    walk(block, *pass.layout, pass.left, *pass.layout, pass.right, pass.partner, nullptr, scratch, policy, Products::of(pass.scale));
+    walk<true>(block, *pass.layout, pass.left, *pass.layout, pass.right, pass.partner, nullptr, scratch, policy, Products::of(pass.scale));
     policy.sums.flush_rows(block, pass.row_sums);
   });
 }
@@ -180,7 +180,7 @@ void nt_xent_repair_backward(const NtXentPass& pass, const BlockPair& pair, cons
     policy.coefficients = Products::coefficients(scratch);
     policy.weights = pass.weights;
     policy.own_shift = pass.own_shift;
-    apply_coefficients<Products>(block, pass, scratch, policy, false);
+    apply_coefficients<Products, true>(block, pass, scratch, policy);
   });
 }
 

@@ -116,7 +116,7 @@ float uniformity_peak(const UniformityPass& pass, const BlockPair& pair, const S
   policy.peak = broadcast(EXCLUDED);
   for_blocks(pair, pass.block, [&](const Block& block) {
     policy.first_col = block.col_first;
-    walk(block, *pass.layout, pass.left, *pass.layout, pass.right, nullptr, nullptr, scratch, policy);
+    walk<true>(block, *pass.layout, pass.left, *pass.layout, pass.right, nullptr, nullptr, scratch, policy);
   });
   return max_lanes(policy.peak);
 }

@@ -41,10 +41,10 @@ describe.runIf(hasCompiler)('with a compiler', () => {
     expect(result.status).toBe(0);
   }, 5 * MINUTES);
 
-  test('npm install compiles the CPU addon, within a minute and a half of two cores', () => {
+  test('npm install compiles the CPU addon, within a minute of two cores', () => {
     expect(existsSync(builtFile(folder))).toBe(true);
     expect(cpuSeconds).toBeGreaterThan(1);
-    expect(cpuSeconds).toBeLessThan(2 * 90);
+    expect(cpuSeconds).toBeLessThan(2 * 60);
   });
 
   test('both training scripts run on it', () => expectTraining(folder, 'cpu'), MINUTES);
