@@ -96,6 +96,22 @@ CK_INLINE bool is_one_class(const ContrastPass& pass, const Block& block) {
   return one;
 }
 
+// Labels leave out no pair of a block whose rows and columns have labels of ranges apart, as most blocks of sorted rows have.
+CK_INLINE bool are_classes_apart(const ContrastPass& pass, const Block& block) {
+  if (pass.rows.labels == nullptr || pass.mask != nullptr) return false;
+  const auto range = [](const int32_t* labels, int64_t first, int64_t last, int32_t& least, int32_t& most) CK_LAMBDA_INLINE {
+    least = most = labels[first];
+    for (int64_t i = first; i < last; ++i) {
+      least = labels[i] < least ? labels[i] : least;
+      most = labels[i] > most ? labels[i] : most;
+    }
+  };
+  int32_t row_least, row_most, col_least, col_most;
+  range(pass.rows.labels, block.row_first, block.row_last, row_least, row_most);
+  range(pass.cols.labels, block.col_first, block.col_last, col_least, col_most);
+  return row_most < col_least || col_most < row_least;
+}
+
 template <bool PEAKS, bool MASKED>
 struct ContrastForward {
   LaneSums sums;
@@ -144,33 +160,41 @@ static void flush_peaks(const Block& block, const LanePeaks& found, const Contra
 }
 
 template <bool PEAKS, bool MASKED>
+__attribute__((noinline)) static void contrast_forward_block(const ContrastPass& pass, const Block& block, const Scratch& scratch) {
+  ContrastForward<PEAKS, MASKED> policy;
+  policy.shift = broadcast(pass.shift);
+  policy.sums.rows = scratch.row_lanes;
+  policy.sums.cols = scratch.col_lanes;
+  policy.sums.clear(block.count, BLOCK_LARGE);
+  policy.peaks.rows = scratch.row_peaks;
+  policy.peaks.cols = scratch.col_peaks;
+  if (PEAKS) policy.peaks.clear(block.count, BLOCK_LARGE);
+  if (MASKED) {
+    policy.mask.set(pass, block);
+    policy.tally.sums = pass.similarities != nullptr ? scratch.coefficients : nullptr;  // not taken by the walk then
+    policy.tally.counts = scratch.coefficients + BLOCK_LARGE * LANES;
+    if (pass.similarities != nullptr) fill(scratch.coefficients, 2 * BLOCK_LARGE * LANES, 0.0f);
+  }
+  Scratch free = scratch;
+  if (MASKED && policy.tally.sums != nullptr) free.coefficients = nullptr;
+  walk<MASKED>(block, *pass.rows.layout, pass.rows.left, *pass.cols.layout, pass.right, pass.partner, nullptr, free, policy);
+  policy.sums.flush_rows(block, pass.rows.totals);
+  if (pass.cols.totals != nullptr) policy.sums.flush_cols(block, pass.cols.totals);
+  if (PEAKS) flush_peaks(block, policy.peaks, pass);
+  if (MASKED && pass.similarities != nullptr) {
+    flush_lanes(block, policy.tally.sums, pass.similarities);
+    flush_lanes(block, policy.tally.counts, pass.counts);
+  }
+}
+
+template <bool PEAKS, bool MASKED>
 CK_INLINE void contrast_forward_blocks(const ContrastPass& pass, const BlockPair& pair, const Scratch& scratch) {
   for_blocks(pair, pass.block, [&](const Block& block) {
-    if (MASKED && is_one_class(pass, block)) return;
-    ContrastForward<PEAKS, MASKED> policy;
-    policy.shift = broadcast(pass.shift);
-    policy.sums.rows = scratch.row_lanes;
-    policy.sums.cols = scratch.col_lanes;
-    policy.sums.clear(block.count, BLOCK_LARGE);
-    policy.peaks.rows = scratch.row_peaks;
-    policy.peaks.cols = scratch.col_peaks;
-    if (PEAKS) policy.peaks.clear(block.count, BLOCK_LARGE);
-    if (MASKED) {
-      policy.mask.set(pass, block);
-      policy.tally.sums = pass.similarities != nullptr ? scratch.coefficients : nullptr;  // not taken by the walk then
-      policy.tally.counts = scratch.coefficients + BLOCK_LARGE * LANES;
-      if (pass.similarities != nullptr) fill(scratch.coefficients, 2 * BLOCK_LARGE * LANES, 0.0f);
+    if constexpr (MASKED) {
+      if (is_one_class(pass, block)) return;
+      if (pass.similarities != nullptr || !are_classes_apart(pass, block)) return contrast_forward_block<PEAKS, true>(pass, block, scratch);
     }
-    Scratch free = scratch;
-    if (MASKED && policy.tally.sums != nullptr) free.coefficients = nullptr;
-    walk<MASKED>(block, *pass.rows.layout, pass.rows.left, *pass.cols.layout, pass.right, pass.partner, nullptr, free, policy);
-    policy.sums.flush_rows(block, pass.rows.totals);
-    if (pass.cols.totals != nullptr) policy.sums.flush_cols(block, pass.cols.totals);
-    if (PEAKS) flush_peaks(block, policy.peaks, pass);
-    if (MASKED && pass.similarities != nullptr) {
-      flush_lanes(block, policy.tally.sums, pass.similarities);
-      flush_lanes(block, policy.tally.counts, pass.counts);
-    }
+    contrast_forward_block<PEAKS, false>(pass, block, scratch);
   });
 }
 
@@ -225,18 +249,27 @@ CK_INLINE void apply_both(const ContrastPass& pass, const Block& block, const Sc
 }
 
 template <bool MASKED>
+__attribute__((noinline)) static void contrast_backward_block(const ContrastPass& pass, const Block& block, const Scratch& scratch) {
+  ContrastBackward<MASKED> policy;
+  if (MASKED) policy.mask.set(pass, block);
+  policy.coefficients = scratch.coefficients;
+  policy.row_weights = pass.rows.weights;
+  policy.col_weights = pass.cols.weights;
+  policy.first_col = block.col_first;
+  policy.shift = broadcast(pass.shift);
+  walk<MASKED>(block, *pass.rows.layout, pass.rows.left, *pass.cols.layout, pass.right, pass.partner, nullptr, scratch, policy);
+  apply_both(pass, block, scratch);
+}
+
+template <bool MASKED>
 CK_INLINE void contrast_backward_blocks(const ContrastPass& pass, const BlockPair& pair, const Scratch& scratch) {
   for_blocks(pair, pass.block, [&](const Block& block) {
-    if (!has_weights(pass, block) || (MASKED && is_one_class(pass, block))) return;
-    ContrastBackward<MASKED> policy;
-    if (MASKED) policy.mask.set(pass, block);
-    policy.coefficients = scratch.coefficients;
-    policy.row_weights = pass.rows.weights;
-    policy.col_weights = pass.cols.weights;
-    policy.first_col = block.col_first;
-    policy.shift = broadcast(pass.shift);
-    walk<MASKED>(block, *pass.rows.layout, pass.rows.left, *pass.cols.layout, pass.right, pass.partner, nullptr, scratch, policy);
-    apply_both(pass, block, scratch);
+    if (!has_weights(pass, block)) return;
+    if constexpr (MASKED) {
+      if (is_one_class(pass, block)) return;
+      if (!are_classes_apart(pass, block)) return contrast_backward_block<true>(pass, block, scratch);
+    }
+    contrast_backward_block<false>(pass, block, scratch);
   });
 }
 
