@@ -115,8 +115,9 @@ void copy_box(void* to, const CUtensorMap& map, int column, int row, uint64_t* b
   require(state.copy_count < kMostCopies, "more tensor copies in flight than the emulation has room for");
   used_phase_of(barrier);
   report_write(to, bytes);
-  std::memset(to, 0xFF, bytes);
-  std::memset(async_view() + (static_cast<unsigned char*>(to) - shared_memory()), 0xFF, bytes);
+  release(barrier);  // what it lands is ordered by the phase that it completes
+  poison_bytes(static_cast<unsigned char*>(to), bytes);
+  poison_bytes(async_view() + (static_cast<unsigned char*>(to) - shared_memory()), bytes);
   state.copies[state.copy_count++] = {static_cast<unsigned char*>(to), map, column, row, barrier};
 }
 

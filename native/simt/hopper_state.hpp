@@ -10,6 +10,14 @@ unsigned char* async_view();
 // The 128-byte swizzle: where byte `at` of a window aligned to 1024 lies.
 inline size_t swizzle(size_t at) { return at ^ (at >> 7 & 7) << 4; }
 
+// memcpy and memset would be seen by ThreadSanitizer's interceptors, as accesses of the running thread.
+inline void copy_bytes(unsigned char* to, const unsigned char* from, size_t bytes) {
+  for (size_t i = 0; i < bytes; ++i) to[i] = from[i];
+}
+inline void poison_bytes(unsigned char* to, size_t bytes) {
+  for (size_t i = 0; i < bytes; ++i) to[i] = 0xFF;
+}
+
 void start_barriers();
 void end_barriers();
 

@@ -115,8 +115,8 @@ void issue(Words* all) {
       continue;
     }
     to->of_lane[lane] = own.d;
-    std::memcpy(to->value[lane], own.d, first.count * sizeof(float));
-    std::memset(own.d, 0xFF, first.count * sizeof(float));
+    for (int i = 0; i < first.count; ++i) to->value[lane][i] = own.d[i];
+    poison_bytes(reinterpret_cast<unsigned char*>(own.d), first.count * sizeof(float));
   }
   ++to->products;
   warp.products[warp.issued++ % kMostProducts] = {first.a, first.b, to, first.accumulate != 0};
@@ -132,7 +132,8 @@ void finish_groups(Words* all) {
       multiply(product, current->warp);
       Accumulator& to = *product.to;
       if (--to.products > 0) continue;
-      for (int lane = 0; lane < kWarp; ++lane) std::memcpy(to.of_lane[lane], to.value[lane], to.count * sizeof(float));
+      for (int lane = 0; lane < kWarp; ++lane)
+        for (int i = 0; i < to.count; ++i) to.of_lane[lane][i] = to.value[lane][i];
       warp.fenced = false;  // the registers may be used again, and a fence must follow
     }
   }
@@ -142,7 +143,7 @@ void finish_groups(Words* all) {
 }  // namespace
 
 unsigned char* async_view() {
-  if (!state.view_valid) std::memset(state.view, 0xFF, shared_memory_bytes());
+  if (!state.view_valid) poison_bytes(state.view, shared_memory_bytes());
   state.view_valid = true;
   return state.view;
 }
@@ -207,7 +208,7 @@ void group_wait(int pending) {
   acquire(ordering_tag(32 + current->warp));
 }
 
-void fence_proxy_async() { std::memcpy(async_view(), shared_memory(), shared_memory_bytes()); }
+void fence_proxy_async() { copy_bytes(async_view(), shared_memory(), shared_memory_bytes()); }
 
 void set_registers(int count, bool up) {
   require(count >= 24 && count <= 256 && count % 8 == 0, "setmaxnreg of other than 24 .. 256 registers, a multiple of 8");
