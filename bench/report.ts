@@ -155,6 +155,15 @@ best over seconds.
 |---|---|---|
 ${report.figures.map(({ what, value, target }) => `| ${what} | ${value} | ${target} |`).join('\n')}
 
+How to read these. A loss of two matrices keeps no similarities, so forward + backward takes four products (similarities twice, coefficients
+applied to both sides) where a stored matrix would take three: the first of the two shares counts three, the second the work that is done.
+The losses are asked for a share of NT-Xent's own share because what limits NT-Xent limits them, too. SupCon also walks the pairs within
+each class a second time, relative to the class's mean, and sorts the rows; SigLIP takes a logarithm where the others take only an
+exponential; Barlow Twins spends the rest of its call on the columns' means and on turning rows into columns and back. The stored matrix
+computes a block of 192 x 192 in the cache and then copies it to its two places, so its products and its writes take turns.
+bfloat16 solves the problem of the unit rows as they were rounded: there its error is that of rounded coefficients, on the rows given that of
+the rounded rows, too.
+
 Contenders
 
 ${[...contenders, ...absent].join('\n')}

@@ -23,7 +23,10 @@ import { measureConditions } from './conditions.js';
 import { measureDemoStep } from './demo-step.js';
 import { type OwnRows, rowsOn } from './instruction-set.js';
 import { measure } from './measure.js';
+import { measurePrecision } from './precision.js';
 import { chart, machineName, markdown, type Report, type Row, table } from './report.js';
+import { measureStoring } from './storing.js';
+import { measureSystems } from './systems.js';
 
 const root = resolve(process.env.CONTRASTIVE_KERNELS_ROOT ?? '.');
 const { values: options } = parseArgs({
@@ -177,7 +180,13 @@ async function main() {
     }
   }
   const figures = status.cpu?.available
-    ? [...(await measureConditions(allThreads, seconds)), ...(await measureDemoStep(root, options.quick ? 8 : 40))]
+    ? [
+        ...(await measureSystems({ threads: allThreads, peak: peak[allThreads], seconds }, options.quick)),
+        await measureStoring(options.quick ? 2048 : 8192, 128, allThreads, peak[allThreads], seconds),
+        ...(await measurePrecision(options.quick ? 2048 : 4096, options.quick ? 128 : 768, allThreads, seconds)),
+        ...(await measureConditions(allThreads, seconds)),
+        ...(await measureDemoStep(root, options.quick ? 8 : 40)),
+      ]
     : [];
 
   const order = new Map(cases.map((benchCase, index) => [`${benchCase.kernel}${benchCase.rows}${benchCase.cols}`, index]));
