@@ -52,6 +52,7 @@ struct ContrastCoefficients {
   float k;
   const Normaliser* rows;
   const Normaliser* columns;  // null: none
+  const int* lift = nullptr;  // null: 0
   static constexpr bool kOnTensorCores = Pairs::kOnTensorCores;
 
   template <int kSide>
@@ -62,8 +63,9 @@ struct ContrastCoefficients {
   template <bool kFast = false>
   __device__ __forceinline__ float coefficient(float s, int i, int j, bool careful = true) const {
     if (careful && !pairs.negative(i, j)) return 0.0f;
-    const float of_row = rows[i].template coefficient<kFast>(k, s);
-    return columns ? of_row + columns[j].template coefficient<kFast>(k, s) : of_row;
+    const int up = lift ? *lift : 0;
+    const float of_row = rows[i].template coefficient<kFast>(k, s, up);
+    return columns ? of_row + columns[j].template coefficient<kFast>(k, s, up) : of_row;
   }
 };
 

@@ -61,10 +61,11 @@ inline void refresh(void* memory, size_t bytes) { simt::refresh(memory, bytes); 
 
 // 2^x for x <= 127, denormals included: the nearest integer, then a polynomial of degree 6 whose relative error on [-1/2, 1/2]
 // is 2e-9; with float32 rounding 1.0e-7 at most. ex2.approx is 2.4e-7. The power of two comes as two factors, because
-// one float32 factor ends at 2^-126.
-__device__ __forceinline__ float exp2_accurate(float x) {
+// one float32 factor ends at 2^-126. `lift`: times 2^lift, x + lift at most 127, without the rounding that adding it to x would cost.
+__device__ __forceinline__ float exp2_accurate(float x, int lift = 0) {
   constexpr float kRounder = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer, kept in the low bits
-  x = x > -152.0f ? x : -152.0f;
+  const float least = -152.0f - float(lift);
+  x = x > least ? x : least;
   const float shifted = x + kRounder;
   const float f = x - (shifted - kRounder);
   float p = 1.5353362e-4f;
@@ -74,7 +75,7 @@ __device__ __forceinline__ float exp2_accurate(float x) {
   p = multiply_add(p, f, 2.4022648e-1f);
   p = multiply_add(p, f, 6.931472e-1f);
   p = multiply_add(p, f, 1.0f);
-  const uint32_t biased = uint32_t(__float_as_int(shifted)) - 0x4B400000u + 254u;  // 102 .. 381
+  const uint32_t biased = uint32_t(__float_as_int(shifted)) - 0x4B400000u + 254u + uint32_t(lift);  // 102 .. 381
   const uint32_t half = biased / 2;
   return p * __int_as_float(int(half << 23)) * __int_as_float(int((biased - half) << 23));
 }

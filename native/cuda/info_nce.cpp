@@ -58,7 +58,19 @@ __global__ void __launch_bounds__(kLossThreads, 1) row_losses(InfoNce job, float
   store_row(row, loss, r.log_sum_exp, per_row, row_log_sum_exp, report);
 }
 
-// One block: the sums over queries, and the exponent that makes the largest share about 1. Rows that are zero do not count for it:
+// Keys that only confident queries see have coefficients near float32's smallest numbers beside others near 1, and a gradient of their own:
+// all are 2^kLift times as large, unless rows are so long that sums of 2^24 of them may leave float32.
+constexpr int kLift = 30;
+constexpr double kLongestLiftedRow = 1e12;
+
+// The longest of a matrix, as this thread sees it.
+__device__ double longest_row(const Rows& rows) {
+  double longest = rows.normalized ? 1 : 0;
+  for (int row = int(threadIdx.x); !rows.normalized && row < rows.rows; row += kLossThreads) longest = fmax(longest, rows.norm[row]);
+  return longest;
+}
+
+// One block: the sums over queries, and the exponent that makes the largest share about 2^kLift. Rows that are zero do not count for it:
 // cosines with them are 0, so that neither they nor what they pull at has a gradient.
 __global__ void __launch_bounds__(kLossThreads, 1) totals(InfoNce job, ck_cuda_report* report) {
   CK_SHARED_MEMORY(bytes);
@@ -75,10 +87,15 @@ __global__ void __launch_bounds__(kLossThreads, 1) totals(InfoNce job, ck_cuda_r
     hits += job.hit[row];
     compared += 1;
   }
-  largest = block_fold<kLossThreads>(largest, shared, [](double a, double b) { return a > b ? a : b; });
+  const auto larger = [](double a, double b) { return a > b ? a : b; };
+  largest = block_fold<kLossThreads>(largest, shared, larger);
+  const double of_thread = fmax(longest_row(job.query), fmax(longest_row(job.key), longest_row(job.negatives)));
+  const double longest = block_fold<kLossThreads>(of_thread, shared, larger);
   for (double* sum : {&loss, &positive, &similarity, &counts, &hits, &compared}) *sum = block_sum<kLossThreads>(*sum, shared);
   if (threadIdx.x != 0) return;
-  *job.exponent = exponent_of(largest);
+  const double exponent = exponent_of(largest);
+  *job.lift = longest < kLongestLiftedRow && exponent + kLift <= kMostExponent && !job.query.tensor() ? kLift : 0;
+  *job.exponent = exponent + *job.lift;
   report->result.loss = loss;
   report->result.skipped_rows = job.query.rows - int64_t(compared);
   if (!job.stats) return;
@@ -97,7 +114,7 @@ __global__ void __launch_bounds__(kLossThreads, 1) clear_columns(InfoNce job) {
 __global__ void __launch_bounds__(kLossThreads, 1) weigh(InfoNce job) {
   const int row = int(blockIdx.x) * kLossThreads + int(threadIdx.x);
   if (row >= job.query.rows) return;
-  const double down = -log2(job.share()) - *job.exponent;
+  const double down = -log2(job.share()) - (*job.exponent - *job.lift);
   const auto normaliser = [&](double q, double log_sum_exp) {
     return q > 0 ? make_normaliser(job.k(), log_sum_exp * kLog2e + down) : no_normaliser();
   };

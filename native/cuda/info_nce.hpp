@@ -56,7 +56,8 @@ struct InfoNce {
   double* listed;                 // [N * each] similarities, then logits, then coefficients
   double* pull;                   // [N] coefficient of the positive
   double* along;                  // [N]
-  double* exponent;               // one number
+  double* exponent;               // one number, the lift in it
+  int* lift;                      // one number
   Normaliser* row_normaliser;     // [N]
   Normaliser* column_normaliser;  // [K]
   unsigned char* hit;             // [N]
@@ -99,6 +100,7 @@ struct InfoNce {
         pull(arena.take<double>(query.rows)),
         along(arena.take<double>(query.rows)),
         exponent(arena.take<double>(1)),
+        lift(arena.take<int>(1)),
         row_normaliser(arena.take<Normaliser>(query.rows)),
         column_normaliser(arena.take<Normaliser>(key.rows)),
         hit(arena.take<unsigned char>(query.rows)),
@@ -116,9 +118,9 @@ struct InfoNce {
   CK_HOST_DEVICE int64_t entries() const { return query.rows * each; }
 
   ContrastCoefficients<KeyPairs> key_coefficients() const {
-    return {pairs, float(k()), row_normaliser, symmetric ? column_normaliser : nullptr};
+    return {pairs, float(k()), row_normaliser, symmetric ? column_normaliser : nullptr, lift};
   }
-  ContrastCoefficients<SharedPairs> shared_coefficients() const { return {shared_pairs, float(k()), row_normaliser, nullptr}; }
+  ContrastCoefficients<SharedPairs> shared_coefficients() const { return {shared_pairs, float(k()), row_normaliser, nullptr, lift}; }
 
   PairList positives_of_queries() const {
     PairList list(key, pull, query.rows);

@@ -14,9 +14,12 @@ struct Normaliser {
     const float exponent = multiply_add(k, score - at, rest);
     return exponent < kLargest ? exponent : kLargest;
   }
+  // Times 2^lift (0 where fast), for coefficients that may be float32's smallest numbers otherwise. A lift that is part of the exponent
+  // from the start would be rounded with it.
   template <bool kFast = false>
-  __device__ __forceinline__ float coefficient(float k, float score) const {
-    return exp2_either<kFast>(exponent(k, score));
+  __device__ __forceinline__ float coefficient(float k, float score, int lift = 0) const {
+    const float x = exponent(k, score);
+    return kFast ? exp2_fast(x) : exp2_accurate(fminf(x, kLargest - float(lift)), lift);
   }
   // Only coefficients of pairs with a zero row can be far above 1; they multiply that row's zeros, and must be finite for it.
   static constexpr float kLargest = 126.0f;

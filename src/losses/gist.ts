@@ -5,13 +5,12 @@ import { checkFinite } from '../finite.js';
 import type { MatrixLike } from '../matrix.js';
 import { describe, readBoolean, readChoice, readNumber, readOptions, readScale } from '../validate.js';
 import { guideMask } from './guide-mask.js';
-import { planInfoNce } from './info-nce.js';
-import { type Block, type Part, sideBySide, takeGradients, UnitRows } from './joint-candidates.js';
+import { type Block, factorOf, type Part, planJoint, UnitRows } from './joint-candidates.js';
 import { LOSS_OPTIONS, type LossOptions, type Plan } from './plan.js';
 import { allOf } from './several-plans.js';
-import { readTexts } from './texts.js';
+import { readTexts, readTextsOut, type TextsOut } from './texts.js';
 
-export interface GistOptions extends Omit<LossOptions, 'out'> {
+export interface GistOptions extends LossOptions {
   /** Hard negatives [N, cols], any number of matrices: each is a candidate of every anchor. */
   readonly negatives?: readonly MatrixLike[] | undefined;
   /** The guide's embeddings of the same texts: all [N, any cols], `negatives` as many as above. */
@@ -24,6 +23,7 @@ export interface GistOptions extends Omit<LossOptions, 'out'> {
   readonly contrastAnchors?: boolean | undefined;
   /** true (default): the other positives compared with the own positive are candidates as well. */
   readonly contrastPositives?: boolean | undefined;
+  readonly out?: (TextsOut & { readonly rowLogSumExp?: Float32Array | undefined }) | undefined;
 }
 
 export interface GistGradients {
@@ -48,25 +48,8 @@ export interface GistResult {
 
 type WithGradients = GistResult & { readonly gradients: GistGradients };
 
-/** By the rows put side by side. */
-interface JointGradients {
-  readonly anchor: Float32Array;
-  readonly positive: Float32Array;
-  readonly temperature: number;
-}
-
-const KNOWN = new Set<string>([
-  ...LOSS_OPTIONS.filter((name) => name !== 'out'),
-  'negatives',
-  'guide',
-  'marginStrategy',
-  'margin',
-  'contrastAnchors',
-  'contrastPositives',
-]);
+const KNOWN = new Set<string>([...LOSS_OPTIONS, 'negatives', 'guide', 'marginStrategy', 'margin', 'contrastAnchors', 'contrastPositives']);
 const STRATEGIES = ['absolute', 'relative'] as const;
-/** What InfoNCE calls its inputs, in errors about them. */
-const NAMES = { query: 'anchor', key: 'positive', negatives: 'negatives' };
 
 /**
  * GISTEmbed: multiple-negatives ranking with false negatives left out. The candidates of anchor i are its positive, the other
@@ -100,7 +83,7 @@ export async function gistAsync(anchor: MatrixLike, positive: MatrixLike, option
 
 function plan(anchorGiven: MatrixLike, positiveGiven: MatrixLike, optionsGiven: GistOptions, isAsync: boolean): Plan<GistResult> {
   const options = readOptions(optionsGiven, KNOWN);
-  const { negatives: _, guide, marginStrategy, margin: marginGiven, contrastAnchors, contrastPositives, ...rest } = options;
+  const { negatives: _, guide, marginStrategy, margin: marginGiven, contrastAnchors, contrastPositives, out, ...rest } = options;
   const rows = readTexts('', { anchor: anchorGiven, positive: positiveGiven, negatives: options.negatives }, isAsync);
   if (typeof guide !== 'object' || guide === null) throw new TypeError(`guide: expected an object of matrices, got ${describe(guide)}`);
   const guided = readTexts('guide.', guide, isAsync);
@@ -109,6 +92,7 @@ function plan(anchorGiven: MatrixLike, positiveGiven: MatrixLike, optionsGiven: 
       `guide: expected ${rows.anchor.rows} rows and ${rows.negatives.length} negatives, got ${guided.anchor.rows} and ${guided.negatives.length}`,
     );
   }
+  const intoOut = readTextsOut<GistResult>(out, rows, options, ['perRow', 'rowLogSumExp'], isAsync);
   const margin = readNumber('margin', marginGiven, 0);
   const strategy = readChoice('marginStrategy', marginStrategy, STRATEGIES, 'absolute');
   const kinds = {
@@ -132,24 +116,24 @@ function plan(anchorGiven: MatrixLike, positiveGiven: MatrixLike, optionsGiven: 
   checkFinite('guide.anchor', guided.anchor.data, guided.anchor.cols);
   checkFinite('guide.positive', guided.positive.data, guided.positive.cols);
   for (const [n, { data, cols }] of guided.negatives.entries()) checkFinite(`guide.negatives[${n}]`, data, cols);
-  const part = (of: UnitRows): Part => ({ of, factor: 1, differentiable: true });
+  const factor = factorOf(scale.temperature);
+  const part = (of: UnitRows): Part => ({ of, factor, differentiable: true });
   const parts = kinds.positives ? [part(units.anchor), part(units.positive)] : [part(units.anchor)];
   const blocks: Block[] = blocksOf(units).map(({ right, parts }) => ({ of: right, parts }));
   const thresholdOf = (similarity: number): number => (strategy === 'absolute' ? similarity - margin : similarity * (1 - margin));
   const { backend, threads, fallbackWarning } = options;
   const mask = guideMask(blocksOf(guided), thresholdOf, { backend, threads, fallbackWarning });
-  const joint = planInfoNce<JointGradients>(sideBySide(parts, blocks), { ...rest, mask, normalize: false }, scale, isAsync, NAMES);
-  return allOf([joint], ([{ gradients, ...result }]) => {
-    if (!gradients) return result;
-    takeGradients(parts, blocks, gradients.anchor, gradients.positive);
-    return {
+  const joint = planJoint(parts, blocks, { ...rest, mask }, scale, isAsync);
+  return allOf([joint], ([{ slope, ...result }]) => {
+    if (slope === undefined) return intoOut(result);
+    return intoOut({
       ...result,
       gradients: {
         anchor: units.anchor.byInput(),
         positive: units.positive.byInput(),
         negatives: units.negatives.map((each) => each.byInput()),
-        temperature: gradients.temperature,
+        temperature: slope,
       },
-    };
+    });
   });
 }

@@ -4,17 +4,26 @@
  *
  *   query i   [ a_i | p_i ]          key of the first kind [ y_j | 0 ],   of the second [ 0 | y_j ]
  *
- * So InfoNCE over such rows is the joint loss, at the cost of the zeros. Rows are divided by their norms here, in float64, and
- * the gradients come back through the same parts. A part that is a constant (a stop-gradient) takes none.
+ * So InfoNCE over such rows is the joint loss, at the cost of the zeros. Rows are divided by their norms and multiplied by
+ * sqrt(log2(e) / temperature) here, in float64: a product is a logit in units of log 2, and a number is rounded once. The kernel is
+ * given the temperature log2(e), at which it multiplies rows by exactly 1. Gradients come back through the same parts. A part that is
+ * a constant (a stop-gradient) takes none.
  */
+import type { Stats } from '../backends/backend.js';
+import type { BackendName } from '../errors.js';
 import { checkFinite } from '../finite.js';
 import type { Rows } from '../matrix.js';
+import { type NamedOptions, planInfoNce } from './info-nce.js';
+import type { LossOptions, Plan } from './plan.js';
+import type { Scale } from './scale.js';
+import { allOf } from './several-plans.js';
 
-/** Rows divided by their norms, and the gradient that gathers for them. */
+/** Rows by their directions, and the gradient that gathers for them. */
 export class UnitRows {
   readonly rows: number;
   readonly cols: number;
-  readonly u: Float32Array;
+  /** A copy: the caller's may change before the gradient is taken. */
+  private readonly data: Float32Array;
   private readonly norms: Float64Array | null;
   private readonly gradient: Float64Array;
 
@@ -27,34 +36,50 @@ export class UnitRows {
     checkFinite(argument, data, cols);
     this.rows = rows;
     this.cols = cols;
+    this.data = data.slice();
     this.gradient = new Float64Array(data.length);
     this.norms = normalize ? new Float64Array(rows) : null;
-    this.u = data.slice();
-    if (!this.norms) return;
-    for (let i = 0; i < rows; i++) {
+    for (let i = 0; this.norms && i < rows; i++) {
       let square = 0; // of float32, denormals included: a normal float64
       for (let k = i * cols; k < (i + 1) * cols; k++) square += data[k] * data[k];
-      const norm = Math.sqrt(square);
-      this.norms[i] = norm;
-      if (norm > 0) for (let k = i * cols; k < (i + 1) * cols; k++) this.u[k] = data[k] / norm;
+      this.norms[i] = Math.sqrt(square);
     }
   }
 
-  /** Adds factor * `values` [cols] to the gradient by row i. */
+  /** What row i is divided by; a zero row stays zero. */
+  private divisor(i: number): number {
+    return this.norms?.[i] || 1;
+  }
+
+  /** Writes factor * the direction of row i. Throws RangeError where that does not fit float32. */
+  write(i: number, factor: number, target: Float32Array, start: number): void {
+    const { data, cols } = this;
+    const norm = this.divisor(i);
+    for (let k = 0; k < cols; k++) {
+      const value = (factor * data[i * cols + k]) / norm;
+      target[start + k] = value;
+      if (!Number.isFinite(target[start + k])) {
+        throw new RangeError(`${this.argument}: expected products, divided by the temperature, that fit float32, got ${value} at row ${i}`);
+      }
+    }
+  }
+
+  /** Adds factor * `values` [cols] to the gradient by the direction of row i. */
   add(i: number, values: Float32Array, factor: number): void {
     for (let k = 0; k < this.cols; k++) this.gradient[i * this.cols + k] += factor * values[k];
   }
 
   /** The gradient by the rows as given. Throws RangeError where it does not fit float32. */
   byInput(): Float32Array {
-    const { rows, cols, u, norms, gradient } = this;
+    const { rows, cols, data, norms, gradient } = this;
     const result = new Float32Array(gradient.length);
     for (let i = 0; i < rows; i++) {
       if (norms?.[i] === 0) continue;
+      const norm = this.divisor(i);
       let along = 0;
-      if (norms) for (let k = i * cols; k < (i + 1) * cols; k++) along += gradient[k] * u[k];
+      if (norms) for (let k = i * cols; k < (i + 1) * cols; k++) along += gradient[k] * (data[k] / norm);
       for (let k = i * cols; k < (i + 1) * cols; k++) {
-        result[k] = (gradient[k] - along * u[k]) / (norms ? norms[i] : 1);
+        result[k] = (gradient[k] - along * (data[k] / norm)) / norm;
         if (!Number.isFinite(result[k])) {
           throw new RangeError(`${this.argument}: expected gradients that fit float32, got one that does not at row ${i}`);
         }
@@ -67,6 +92,7 @@ export class UnitRows {
 /** A part of the query: side by side they are row i. */
 export interface Part {
   readonly of: UnitRows;
+  /** Multiplies the rows of both sides: the logits of the part, in units of log 2, are its square times the products of directions. */
   readonly factor: number;
   /** false: a constant, on both sides of the product. */
   readonly differentiable: boolean;
@@ -80,33 +106,100 @@ export interface Block {
   readonly parts: readonly number[];
 }
 
+/** The factor of parts whose logits are similarity / temperature. */
+export function factorOf(temperature: number): number {
+  return Math.sqrt(Math.LOG2E / temperature);
+}
+
+export interface JointResult {
+  readonly loss: number;
+  readonly perRow?: Float32Array;
+  readonly rowLogSumExp?: Float32Array;
+  /** With gradients: by the scale. Those by the rows are with the `UnitRows`. */
+  readonly slope?: number;
+  /** Similarities are logits (all parts of them) times the temperature. */
+  readonly stats?: Stats;
+  readonly backend: BackendName;
+}
+
+type Exclusions = Pick<NamedOptions, 'queryLabels' | 'keyLabels' | 'mask'>;
+type JointGradients = { readonly anchor: Float32Array; readonly positive: Float32Array; readonly temperature: number };
+
+const KERNEL_SCALE: Scale = { temperature: Math.LOG2E, name: 'temperature' };
+/** What InfoNCE calls its inputs, in errors about them. */
+const NAMES = { query: 'anchor', key: 'positive', negatives: 'negatives' };
+
+/** The call of InfoNCE, whose positives are the rows of the first block. */
+export function planJoint(
+  parts: readonly Part[],
+  blocks: readonly Block[],
+  options: LossOptions & Exclusions,
+  scale: Scale,
+  isAsync: boolean,
+): Plan<JointResult> {
+  const matrices = sideBySide(parts, blocks);
+  const lift = liftOf(matrices);
+  const single = planInfoNce<JointGradients>(matrices, { ...options, normalize: false }, KERNEL_SCALE, isAsync, NAMES, lift);
+  const { temperature } = scale;
+  return allOf([single], ([{ gradients, stats, ...result }]) => {
+    const shaped = { ...result, ...(stats && { stats: withSimilarities(stats, temperature * Math.LN2) }) };
+    if (!gradients) return shaped;
+    takeGradients(parts, blocks, gradients, 1 / lift);
+    // Logits of the constant parts do not depend on the scale.
+    const sum = variableProduct(parts, matrices.query, gradients.anchor);
+    return { ...shaped, slope: (scale.name === 'temperature' ? -sum / temperature : sum * temperature) / lift };
+  });
+}
+
+function withSimilarities(stats: Stats, factor: number): Stats {
+  return {
+    ...stats,
+    positiveSimilarity: factor * stats.positiveSimilarity,
+    negativeSimilarity: factor * stats.negativeSimilarity,
+  };
+}
+
 /** The two matrices of InfoNCE. */
-export function sideBySide(parts: readonly Part[], blocks: readonly Block[]): { query: Rows; key: Rows } {
+function sideBySide(parts: readonly Part[], blocks: readonly Block[]): { query: Rows; key: Rows } {
   const { rows } = parts[0].of;
   const cols = parts.reduce((sum, { of }) => sum + of.cols, 0);
   const keyRows = blocks.reduce((sum, { of }) => sum + of.rows, 0);
   const query = { data: new Float32Array(rows * cols), rows, cols };
   const key = { data: new Float32Array(keyRows * cols), rows: keyRows, cols };
-  forEachPiece(parts, blocks, (target, start, { u, cols: width }, i, { factor }) => {
-    const { data } = target === 'query' ? query : key;
-    for (let k = 0; k < width; k++) data[start + k] = factor * u[i * width + k];
+  forEachPiece(parts, blocks, (target, start, of, i, { factor }) => {
+    of.write(i, factor, target === 'query' ? query.data : key.data, start);
   });
   return { query, key };
 }
 
-/** Hands the gradients of the two matrices back to the rows they were made of. */
-export function takeGradients(parts: readonly Part[], blocks: readonly Block[], query: Float32Array, key: Float32Array): void {
+/** What the kernel's gradients may be: float32 ends at 2^128, and sums inside it take some of what is left. */
+const LARGEST_LIFTED = 2 ** 100;
+
+/**
+ * A power of two, at least 1, by which the kernel's gradients are larger than they are: they are multiplied by factors and divided by
+ * norms once more, and float32's smallest numbers would be too coarse for that.
+ */
+function liftOf({ query, key }: { readonly query: Rows; readonly key: Rows }): number {
+  let largest = 1;
+  for (const { data } of [query, key]) for (let k = 0; k < data.length; k++) largest = Math.max(largest, Math.abs(data[k]));
+  // The coefficients of a row sum to 2 at most, and of a column as well for each query, weights are at most 1.
+  const bound = 2 * (query.rows + 1) * largest;
+  return 2 ** Math.max(0, Math.floor(Math.log2(LARGEST_LIFTED / bound)));
+}
+
+/** Hands the gradients of the two matrices, times `unlift`, back to the rows they were made of. */
+function takeGradients(parts: readonly Part[], blocks: readonly Block[], { anchor, positive }: JointGradients, unlift: number): void {
   forEachPiece(parts, blocks, (target, start, of, i, { factor, differentiable }) => {
-    const from = target === 'query' ? query : key;
-    if (differentiable) of.add(i, from.subarray(start, start + of.cols), factor);
+    const from = target === 'query' ? anchor : positive;
+    if (differentiable) of.add(i, from.subarray(start, start + of.cols), factor * unlift);
   });
 }
 
-/** The sum over all queries of their constant parts times the gradient by them. */
-export function constantProduct(parts: readonly Part[], query: Rows, gradient: Float32Array): number {
+/** The sum over all pairs of coefficient times logit, those of constant parts left out. */
+function variableProduct(parts: readonly Part[], query: Rows, gradient: Float32Array): number {
   let product = 0;
   forEachPiece(parts, [], (_, start, { cols }, __, { differentiable }) => {
-    if (!differentiable) for (let k = start; k < start + cols; k++) product += query.data[k] * gradient[k];
+    if (differentiable) for (let k = start; k < start + cols; k++) product += query.data[k] * gradient[k];
   });
   return product;
 }

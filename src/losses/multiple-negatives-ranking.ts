@@ -4,11 +4,11 @@ import type { BackendName } from '../errors.js';
 import type { MatrixLike, Rows } from '../matrix.js';
 import { describe, readBoolean, readChoice, readNumber, readOptions } from '../validate.js';
 import { planInfoNce } from './info-nce.js';
-import { type Block, constantProduct, type Part, sideBySide, takeGradients, UnitRows } from './joint-candidates.js';
+import { type Block, factorOf, type Part, planJoint, UnitRows } from './joint-candidates.js';
 import { LOSS_OPTIONS, type LossOptions, type Plan } from './plan.js';
 import { readTemperatureOrScale, type Scale, type ScaleName } from './scale.js';
 import { addScaled, allOf } from './several-plans.js';
-import { readTexts, stacked, type Texts } from './texts.js';
+import { readTexts, readTextsOut, stacked, type Texts, type TextsOut } from './texts.js';
 
 /** Whose similarities with what are logits: a query is an anchor, the docs are all positives and hard negatives. */
 export type RankingDirection = 'queryToDoc' | 'docToQuery' | 'queryToQuery' | 'docToDoc';
@@ -24,6 +24,7 @@ export interface MultipleNegativesRankingOptions extends LossOptions {
   readonly partition?: 'joint' | 'perDirection' | undefined;
   /** strength * similarity, as a constant, is added to the logits of 'queryToDoc' of these negatives: harder ones weigh more. */
   readonly hardness?: { readonly mode: 'inBatch' | 'hard' | 'all'; readonly strength: number } | undefined;
+  readonly out?: TextsOut | undefined;
 }
 
 export interface MultipleNegativesRankingGradients {
@@ -55,14 +56,7 @@ type Result = MultipleNegativesRankingResult;
 type WithGradients = Result & { readonly gradients: MultipleNegativesRankingGradients };
 type PlanGradients = { readonly anchor: Float32Array; readonly positive: Float32Array } & { readonly [scale in ScaleName]?: number };
 
-const KNOWN = new Set<string>([
-  ...LOSS_OPTIONS.filter((name) => name !== 'out'),
-  'logitScale',
-  'negatives',
-  'directions',
-  'partition',
-  'hardness',
-]);
+const KNOWN = new Set<string>([...LOSS_OPTIONS, 'logitScale', 'negatives', 'directions', 'partition', 'hardness']);
 const DIRECTIONS = ['queryToDoc', 'docToQuery', 'queryToQuery', 'docToDoc'] as const;
 const PARTITIONS = ['joint', 'perDirection'] as const;
 const HARDNESS_MODES = ['inBatch', 'hard', 'all'] as const;
@@ -113,19 +107,21 @@ interface Settings {
 
 function plan(anchor: MatrixLike, positive: MatrixLike, optionsGiven: Options | undefined, isAsync: boolean): Plan<Result> {
   const options = readOptions(optionsGiven, KNOWN);
-  const { negatives, directions: _, partition: __, hardness: ___, logitScale: ____, ...rest } = options;
+  const { negatives, directions: _, partition: __, hardness: ___, logitScale: ____, out, ...rest } = options;
   const texts = readTexts('', { anchor, positive, negatives }, isAsync);
   const settings = readSettings(options);
   const neither = options.temperature === undefined && options.logitScale === undefined;
   const scale = readTemperatureOrScale(neither ? { logitScale: 20 } : options, 0.05);
   const { directions, perDirection, hardness } = settings;
   const symmetric = perDirection && directions.has('docToQuery');
-  if (!hardness && (directions.size === 1 || symmetric)) return ofDocs(texts, { ...rest, symmetric }, scale, isAsync);
+  const intoOut = readTextsOut<Result>(out, texts, options, ['perRow'], isAsync);
+  const delivered = (made: Plan<Result>): Plan<Result> => allOf([made], ([result]) => intoOut(result));
+  if (!hardness && (directions.size === 1 || symmetric)) return delivered(ofDocs(texts, { ...rest, symmetric }, scale, isAsync));
   const joint = ofAllDirections(texts, symmetric ? { ...settings, directions: new Set(['queryToDoc']) } : settings, rest, scale, isAsync);
-  if (!symmetric) return joint;
+  if (!symmetric) return delivered(joint);
   // The columns have no hardness: a plan by itself, and half of each.
   const columns = ofDocs({ anchor: texts.positive, positive: texts.anchor, negatives: [] }, rest, scale, isAsync);
-  return allOf([joint, columns], ([rows, back]) => halfOfBoth(rows, back, scale.name));
+  return delivered(allOf([joint, columns], ([rows, back]) => halfOfBoth(rows, back, scale.name)));
 }
 
 function readSettings({ directions = ['queryToDoc'], partition, hardness }: Options): Settings {
@@ -172,20 +168,21 @@ function ofAllDirections(texts: Texts, settings: Settings, options: LossOptions,
   const anchor = unit('anchor', texts.anchor);
   const docs = [unit('positive', texts.positive), ...texts.negatives.map((rows, n) => unit(`negatives[${n}]`, rows))];
   const isDoubled = directions.has('docToQuery');
+  const factor = factorOf(scale.temperature);
   const parts: Part[] = [
-    { of: anchor, factor: 1, differentiable: true },
-    { of: docs[0], factor: 1, differentiable: true },
+    { of: anchor, factor, differentiable: true },
+    { of: docs[0], factor, differentiable: true },
   ];
-  // What a part adds to the logit is divided by the temperature with the rest.
   const constantPart = (part: Part): number => parts.push(part) - 1;
-  const raise = hardness && constantPart({ of: anchor, factor: Math.sqrt(hardness.strength * scale.temperature), differentiable: false });
+  const raise = hardness && constantPart({ of: anchor, factor: factorOf(1 / hardness.strength), differentiable: false });
   const blocks: (Block & { readonly sees: (own: boolean) => boolean })[] = [];
   const nobody = (): boolean => false;
   const other = (own: boolean): boolean => !own;
   if (isDoubled) {
-    // The own pair, twice in the sum: exp(z) + exp(z) = exp(z + log 2). Kept as one, so that nothing cancels at confident rows.
+    // The own pair, twice in the sum: exp(z) + exp(z) = exp(z + log 2), in units of log 2 a part whose product is 1. Kept as one, so
+    // that nothing cancels at confident rows.
     const ones = unit('positive', onesColumn(anchor.rows));
-    const double = constantPart({ of: ones, alike: ones, factor: Math.sqrt(Math.LN2 * scale.temperature), differentiable: false });
+    const double = constantPart({ of: ones, alike: ones, factor: 1, differentiable: false });
     blocks.push({ of: docs[0], parts: [0, double], sees: nobody });
   }
   for (const [n, of] of docs.entries()) {
@@ -198,16 +195,13 @@ function ofAllDirections(texts: Texts, settings: Settings, options: LossOptions,
   if (isDoubled) blocks.push({ of: anchor, parts: [1], sees: other });
   if (directions.has('docToDoc')) for (const of of docs) blocks.push({ of, parts: [1], sees: other });
   const exclusions = hardness || isDoubled ? { mask: maskOf(anchor.rows, blocks) } : labelsOf(anchor.rows, blocks);
-  const matrices = sideBySide(parts, blocks);
-  const joint = planInfoNce<PlanGradients>(matrices, { ...options, ...exclusions, normalize: false }, scale, isAsync, NAMES);
-  return allOf([joint], ([{ gradients, rowLogSumExp: _, stats, ...single }]) => {
+  const joint = planJoint(parts, blocks, { ...options, ...exclusions }, scale, isAsync);
+  return allOf([joint], ([{ slope, rowLogSumExp: _, stats, ...single }]) => {
     const result = {
       ...(isDoubled && (anchor.rows > 1 || docs.length > 1) ? withLogTwo(single, anchor.rows, options.reduction) : single),
       ...(stats && { stats: statsOf(stats, isDoubled ? scale.temperature : 0, hardness !== undefined) }),
     };
-    if (!gradients) return result;
-    takeGradients(parts, blocks, gradients.anchor, gradients.positive);
-    const slope = (gradients[scale.name] as number) - constantSlope(constantProduct(parts, matrices.query, gradients.anchor), scale);
+    if (slope === undefined) return result;
     const [positive, ...negatives] = docs.map((each) => each.byInput());
     return { ...result, gradients: { anchor: anchor.byInput(), positive, negatives, [scale.name]: slope } };
   });
@@ -253,15 +247,6 @@ function maskOf(rows: number, blocks: readonly { readonly sees: (own: boolean) =
 function labelsOf(rows: number, blocks: readonly { readonly sees: (own: boolean) => boolean }[]) {
   const keyLabels = blocks.flatMap(({ sees }) => Array.from({ length: rows }, (_, j) => (sees(true) ? -1 : j)));
   return { queryLabels: Array.from({ length: rows }, (_, i) => i), keyLabels };
-}
-
-/**
- * What the kernel's gradient by the scale has of the constant parts, whose logits do not depend on it.
- *
- * @param product of those parts with their gradients.
- */
-function constantSlope(product: number, { temperature, name }: Scale): number {
-  return name === 'logitScale' ? temperature * product : -product / temperature;
 }
 
 /** `back` has anchors and positives the other way round. */

@@ -1,6 +1,7 @@
 /** Anchors, positives and hard negatives, as the losses of text retrieval take them. */
 import type { MatrixLike, Rows } from '../matrix.js';
 import { checkSameShape, describe, readMatrix } from '../validate.js';
+import { type LossOptions, readOutputs } from './plan.js';
 
 export interface Texts {
   readonly anchor: Rows;
@@ -41,4 +42,78 @@ export function stacked(matrices: readonly Rows[]): Rows {
     start += each.data.length;
   }
   return { data, rows, cols };
+}
+
+/** Arrays to fill instead of new ones. */
+export interface TextsOut {
+  /** With gradients, each as long as its input; of `negatives` one for each matrix. */
+  readonly anchor?: Float32Array | undefined;
+  readonly positive?: Float32Array | undefined;
+  readonly negatives?: readonly Float32Array[] | undefined;
+  /** [N], with reduction 'none'. */
+  readonly perRow?: Float32Array | undefined;
+}
+
+interface TextsResult {
+  readonly perRow?: Float32Array;
+  readonly rowLogSumExp?: Float32Array;
+  readonly gradients?: { readonly anchor: Float32Array; readonly positive: Float32Array; readonly negatives: readonly Float32Array[] };
+}
+
+const nameOf = (n: number): string => `negatives[${n}]`;
+
+/**
+ * Checks `out`, and returns what puts a result into it. Nothing is written before the whole result is there.
+ *
+ * @param rowOutputs what there is with reduction 'none'.
+ */
+export function readTextsOut<R extends TextsResult>(
+  out: unknown,
+  { anchor, positive, negatives }: Texts,
+  { gradients, reduction }: LossOptions,
+  rowOutputs: readonly ('perRow' | 'rowLogSumExp')[],
+  isAsync: boolean,
+): (result: R) => R {
+  if (out === undefined) return (result) => result;
+  if (typeof out !== 'object' || out === null) throw new TypeError(`out: expected an object of Float32Arrays, got ${describe(out)}`);
+  const { negatives: many = [], ...others } = out as TextsOut;
+  if (!Array.isArray(many)) throw new TypeError(`out.negatives: expected an array of Float32Arrays, got ${describe(many)}`);
+  if (many.length > 0 && many.length !== negatives.length) {
+    throw new RangeError(`out.negatives: expected ${negatives.length} arrays, one for each matrix, got ${many.length}`);
+  }
+  const given: Record<string, Float32Array | undefined> = { ...others };
+  for (const [n, array] of many.entries()) given[nameOf(n)] = array;
+  const inputs: Record<string, Float32Array> = { anchor: anchor.data, positive: positive.data };
+  for (const [n, { data }] of negatives.entries()) inputs[nameOf(n)] = data;
+  const lengths = Object.keys(inputs).map((name) => [name, gradients ? anchor.data.length : 0] as const);
+  const ofRows = rowOutputs.map((name) => [name, reduction === 'none' ? anchor.rows : 0] as const);
+  readOutputs<string>(given, Object.fromEntries([...lengths, ...ofRows]), inputs, isAsync);
+  return (result) => {
+    const { perRow, rowLogSumExp, gradients: all } = result;
+    const computed: Record<string, Float32Array | undefined> = { perRow, rowLogSumExp, anchor: all?.anchor, positive: all?.positive };
+    for (const [n, values] of (all?.negatives ?? []).entries()) computed[nameOf(n)] = values;
+    const filled = Object.entries(given).flatMap(([name, array]) =>
+      array ? [[name, array, computed[name] as Float32Array] as const] : [],
+    );
+    for (const [name, { length }, values] of filled) {
+      if (length !== values.length) {
+        throw new TypeError(`out.${name}: expected ${values.length} elements, got a buffer that was detached while the call was running`);
+      }
+    }
+    for (const [, array, values] of filled) array.set(values);
+    const of = <V extends Float32Array | undefined>(name: string, values: V): V => (given[name] ?? values) as V;
+    return {
+      ...result,
+      ...(perRow && { perRow: of('perRow', perRow) }),
+      ...(rowLogSumExp && { rowLogSumExp: of('rowLogSumExp', rowLogSumExp) }),
+      ...(all && {
+        gradients: {
+          ...all,
+          anchor: of('anchor', all.anchor),
+          positive: of('positive', all.positive),
+          negatives: all.negatives.map((values, n) => of(nameOf(n), values)),
+        },
+      }),
+    };
+  };
 }

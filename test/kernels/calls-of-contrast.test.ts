@@ -38,8 +38,16 @@ const FUNCTIONS: Readonly<
   },
   mocoV3: { kernel: 'infoNce', args: (x, y, more) => [x, y, y, x, { ...full, ...more }], out: { q1: LENGTH, q2: LENGTH, perRow: ROWS } },
   cmc: { kernel: 'infoNce', args: (x, y, more) => [[x, y, x], { ...full, ...more }], out: {} },
-  multipleNegativesRanking: { kernel: 'infoNce', args: (x, y, more) => [x, y, { ...full, negatives: [x], ...more }], out: {} },
-  gist: { kernel: 'infoNce', args: (x, y, more) => [x, y, { ...full, guide: { anchor: y, positive: x }, ...more }], out: {} },
+  multipleNegativesRanking: {
+    kernel: 'infoNce',
+    args: (x, y, more) => [x, y, { ...full, negatives: [x], ...more }],
+    out: { anchor: LENGTH, positive: LENGTH, perRow: ROWS },
+  },
+  gist: {
+    kernel: 'infoNce',
+    args: (x, y, more) => [x, y, { ...full, guide: { anchor: y, positive: x }, ...more }],
+    out: { anchor: LENGTH, positive: LENGTH, perRow: ROWS, rowLogSumExp: ROWS },
+  },
   supCon: {
     kernel: 'supCon',
     args: (x, _, more) => [x, Array.from({ length: x.shape[0] }, (_, i) => i % 4), { ...full, ...more }],

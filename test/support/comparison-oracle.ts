@@ -72,11 +72,16 @@ export function comparisonOracle(
     };
     const w = decoupled ?? 1;
     const sp = s[anchor][positive];
+    // The positive once more: its coefficients cancel but for those of the others, which is what the pair gets.
+    const isPositive = ({ row, by = anchor, added = 0 }: Candidate): boolean =>
+      added === 0 && ((by === anchor && row === positive) || (by === positive && row === anchor));
+    const others = negatives.map((each) => !isPositive(each));
     // Everything relative to the positive: exp of this is what a negative adds to exp(loss).
     const exponents = negatives.map(({ row, by = anchor, added = 0 }) => (s[by][row] - sp) / temperature + added);
     const largestNegative = exponents.reduce((most, e) => Math.max(most, e), Number.NEGATIVE_INFINITY);
     const largest = decoupled === undefined ? Math.max(0, largestNegative) : largestNegative;
     const mass = exponents.reduce((sum, e) => sum + Math.exp(e - largest), 0);
+    const massOfOthers = exponents.reduce((sum, e, n) => sum + (others[n] ? Math.exp(e - largest) : 0), 0);
     const denominator = decoupled === undefined ? Math.exp(-largest) + mass : mass;
     losses[c] =
       decoupled === undefined && largest === 0 ? Math.log1p(mass) : largest + Math.log(denominator) + ((1 - w) * sp) / temperature;
@@ -84,14 +89,15 @@ export function comparisonOracle(
     const isCopy = ({ row, by, added = 0 }: Candidate): boolean => by === undefined && added === 0 && sameRow(all, row, positive);
     margins[c] = negatives.some(isCopy) ? Number.NEGATIVE_INFINITY : -temperature * largestNegative;
     negatives.forEach(({ row, by = anchor }, n) => {
+      if (!others[n]) return;
       const probability = Math.exp(exponents[n] - largest) / denominator;
       const sizes = Math.abs(s[by][row]) + w * Math.abs(sp);
       add(row, probability, by);
       temperatureSum += weight * probability * (s[by][row] - w * sp);
       temperatureSize += weight * probability * sizes;
-      temperatureFloor += weight * 2 ** -126 * (mass / denominator) * sizes;
+      temperatureFloor += weight * 2 ** -126 * (massOfOthers / denominator) * sizes;
     });
-    add(positive, decoupled === undefined ? -mass / denominator : -w);
+    add(positive, decoupled === undefined ? -massOfOthers / denominator : -w);
   }
   return {
     losses,

@@ -9,7 +9,7 @@
 import { expect } from 'vitest';
 import type { OracleGradient } from './oracle.js';
 
-export const FLOAT32_STEP = 2 ** -149;
+const FLOAT32_STEP = 2 ** -149;
 
 /** float32 results carry this rounding, relative. */
 const FLOAT32_ROUNDING = 2 ** -24;
