@@ -85,7 +85,7 @@ void Contrast::run(const ContrastPass& pass, Kernel kernel) {
 }
 
 void Contrast::forward(double bound, bool peaks) {
-  shift_ = static_cast<float>(bound <= SMALL_BOUND ? bound : bound - SHIFT_HEADROOM);
+  shift_ = static_cast<float>(fixed_shift(bound));
   const bool may_underflow = 2.0 * bound > SHIFT_HEADROOM - ROW_SUM_FLOOR;
   peaks_ = peaks || may_underflow || pairs_.masked();
   ContrastPass forward = pass();

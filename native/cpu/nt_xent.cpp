@@ -137,7 +137,7 @@ class NtXent {
     const double bound = largest * LOG2_E / temperature;  // of |y|
     if (!(bound <= LARGEST_BOUND))
       throw Failure{CK_OUT_OF_RANGE, 0, -1, -1, "products of rows divided by the temperature do not fit float32"};
-    shift_ = static_cast<float>(bound <= SMALL_BOUND ? bound : bound - SHIFT_HEADROOM);
+    shift_ = static_cast<float>(fixed_shift(bound));
     may_underflow_ = 2.0 * bound > SHIFT_HEADROOM - ROW_SUM_FLOOR;
     forward();
     if (may_underflow_) repair_sums();

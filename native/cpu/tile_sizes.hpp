@@ -40,11 +40,18 @@ constexpr int SLICED_ROW = 256;
 // Exponentials are taken relative to a fixed shift (all in log2 units). Terms reach at most 2^SHIFT_HEADROOM, so that sums of
 // 2^27 of them stay inside float32. A term is lost (flushed) below 2^-126; a row whose sum is at least 2^ROW_SUM_FLOOR loses
 // at most rows * 2^(-126 - ROW_SUM_FLOOR) = rows * 2^-50 of it, under 2^-26 up to 16 million rows. Rows below the floor are
-// repaired with their own maximum. Shift c - SHIFT_HEADROOM with |y| <= c keeps every term above the floor while
-// 2c <= SHIFT_HEADROOM - ROW_SUM_FLOOR, that is temperature >= log2(e) / 88 = 0.0164 for cosines.
+// repaired with their own maximum.
 constexpr double SHIFT_HEADROOM = 100.0;
 constexpr double ROW_SUM_FLOOR = -76.0;
-constexpr double SMALL_BOUND = 38.0;  // 2 * 38 = 76: the shift c itself keeps every term above the floor
+
+// The shift for |y| <= bound. bound itself where every term, 2^(-2 bound) at least, stays above the floor so; then the largest that
+// keeps them above it, which is possible up to 2 bound = SHIFT_HEADROOM - ROW_SUM_FLOOR: temperature >= log2(e) / 88 = 0.0164 for
+// cosines. A shift close to the largest y matters: y - shift is rounded, and the less the smaller it is.
+constexpr double fixed_shift(double bound) {
+  const double above_floor = -ROW_SUM_FLOOR - bound, below_headroom = bound - SHIFT_HEADROOM;
+  const double least = above_floor > below_headroom ? above_floor : below_headroom;
+  return bound < least ? bound : least;
+}
 
 }  // namespace ck
 

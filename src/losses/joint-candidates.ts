@@ -145,8 +145,10 @@ export function planJoint(
     const shaped = { ...result, ...(stats && { stats: withSimilarities(stats, temperature * Math.LN2) }) };
     if (!gradients) return shaped;
     takeGradients(parts, blocks, gradients, 1 / lift);
-    // Logits of the constant parts do not depend on the scale.
-    const sum = variableProduct(parts, matrices.query, gradients.anchor);
+    // Logits of the constant parts do not depend on the scale. Where there are none, the kernel's own sum is in float64.
+    const sum = parts.every(({ differentiable }) => differentiable)
+      ? -Math.LOG2E * gradients.temperature
+      : variableProduct(parts, matrices.query, gradients.anchor);
     return { ...shaped, slope: (scale.name === 'temperature' ? -sum / temperature : sum * temperature) / lift };
   });
 }
