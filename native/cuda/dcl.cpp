@@ -95,7 +95,7 @@ __global__ void __launch_bounds__(kLossThreads, 1) row_losses(Dcl job, float* pe
     own.loss[row] = own.similarity[row] = 0;
     own.hit[row] = 0;
     own.normaliser[row] = no_normaliser();
-    job.pull[row] = 0;
+    if (first) job.pull[row] = 0;
     if (per_row) per_row[index] = 0;
     if (row_log_sum_exp) row_log_sum_exp[index] = -float(LogSum::kInfinity);
     return;

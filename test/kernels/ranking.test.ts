@@ -78,10 +78,12 @@ function expectOracle(
   comparisons: Comparison[],
   temperature: number,
   slope: (temperatureGradient: number) => number,
+  strength = 0,
 ): void {
   expectBackend(got);
   const oracle = comparisonOracle([texts.anchor, texts.positive, ...texts.negatives], comparisons, temperature, true);
-  const tol = tolerance(temperature);
+  // Hardness multiplies the similarity as 1 / temperature does, so a logit is (1 / temperature + strength) products.
+  const tol = tolerance(1 / (1 / temperature + strength));
   expectNumber('loss', got.loss, oracle.loss, tol, 0);
   const { anchor, positive, negatives } = got.gradients;
   for (const [n, gradient] of [anchor, positive, ...negatives].entries()) {
@@ -131,9 +133,8 @@ describeKernel('infoNce', 'multiple-negatives ranking', () => {
             negatives: texts.negatives,
             gradients: true,
           });
-          expectOracle(got, texts, rankingComparisons(texts, settings), temperature, (value) =>
-            byTemperature ? value : -temperature * temperature * value,
-          );
+          const slope = (value: number): number => (byTemperature ? value : -temperature * temperature * value);
+          expectOracle(got, texts, rankingComparisons(texts, settings), temperature, slope, hardness?.strength);
         },
       ),
       { ...PROPERTY, numRuns: Math.min(PROPERTY.numRuns, 40) },
