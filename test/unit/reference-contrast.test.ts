@@ -49,8 +49,8 @@ describe.each(FAMILIES)('the definitions: %s', (family) => {
 });
 
 describe('golden values, to the last digits', () => {
-  // Rows put side by side are rounded to float32 on the way, and the rows of lightly's bank and of MoCo's queue are no float32:
-  // test/kernels/systems.test.ts holds those to the tolerance of float32.
+  // Rows put side by side are rounded to float32 on the way, as rows of lightly's bank are. MoCo's queue holds float32 rows of length 1 but
+  // for their rounding, and MoCo does not divide by that length, as we do: test/kernels/systems.test.ts holds these to float32's tolerance.
   const rounded = [
     'GISTEmbedLoss',
     'MultipleNegativesRankingLoss (2026-08)',
