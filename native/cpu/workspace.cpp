@@ -15,7 +15,7 @@ namespace {
 constexpr int64_t PAGE = 4096;
 constexpr int64_t HUGE_PAGE = int64_t{2} << 20;
 
-// Blocks that no call is using. Two are enough for alternating shapes; more would be memory that nobody asked to hold.
+// Blocks that no call is using, the one used last at the end. Two are enough for alternating shapes; more would be memory that nobody asked to hold.
 constexpr int CACHED = 2;
 struct Block {
   char* data;
@@ -84,7 +84,8 @@ Workspace::Workspace(int64_t bytes) {
     if (best != nullptr) {
       data_ = best->data;
       bytes_ = best->bytes;
-      best->data = nullptr;
+      for (Block* next = best + 1; next < cache().blocks + CACHED; ++next) next[-1] = *next;
+      cache().blocks[CACHED - 1] = {};
       poison(data_, bytes_);
       return;
     }
@@ -104,7 +105,7 @@ Workspace::~Workspace() {
       surplus = nullptr;
       break;
     }
-    if (surplus != nullptr) {  // the oldest makes room, so that the cache follows the shapes in use
+    if (surplus != nullptr) {  // the one unused for longest makes room, so that the cache follows the shapes in use
       surplus = cache().blocks[0].data;
       for (int i = 1; i < CACHED; ++i) cache().blocks[i - 1] = cache().blocks[i];
       cache().blocks[CACHED - 1] = {data_, bytes_};

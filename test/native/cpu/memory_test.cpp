@@ -1,6 +1,7 @@
 // What a call takes from the system, by counting allocations: posix_memalign and operator new are this program's own. A call may take
 //   (3 + min(threads, 8)) * R * C * 4 + threads * 256 KiB + 8 * threads * R + 4 MiB
-// (R: rows rounded up to 192, C: columns rounded up to 32), no more than it announces, and nothing the second time.
+// (R: rows rounded up to 192, C: columns rounded up to 32), no more than it announces, and nothing the second time. Every other loss takes
+// no more than it announces, nothing the second time, and in proportion to the rows.
 #include <atomic>
 #include <cerrno>
 #include <cstdio>
@@ -11,6 +12,7 @@
 #include <vector>
 
 #include "contrastive_kernels.h"
+#include "loss_calls.hpp"
 
 #if defined(__linux__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 
@@ -60,6 +62,45 @@ void check(const char* name, int kernel, int64_t rows, int64_t cols, int threads
               static_cast<long long>(second), static_cast<long long>(told), static_cast<long long>(bound));
 }
 
+// Puts blocks that are too small for any other call where the library keeps two for the next ones.
+void forget_blocks() {
+  for (int64_t rows : {1, 600}) {
+    std::vector<float> data(rows, 1.0f);
+    const ck_matrix m = {data.data(), rows, 1};
+    ck_options options = {};
+    options.weight = options.threads = 1;
+    ck_result result;
+    ck_alignment(&m, &m, 2, &options, nullptr, nullptr, nullptr, &result, nullptr);
+  }
+}
+
+constexpr int64_t kHugePage = int64_t{2} << 20;  // what large blocks are rounded up to
+
+void check_every_loss(int64_t rows, int64_t cols, int threads) {
+  ck_options options = {};
+  options.temperature = 0.1;
+  options.weight = options.normalize = options.stats = 1;
+  options.threads = threads;
+  std::vector<loss_calls::LossCall> calls = loss_calls::every_call(rows, cols, options);
+  const std::vector<loss_calls::LossCall> twice = loss_calls::every_call(2 * rows, cols, options);
+  for (size_t i = 0; i < calls.size(); ++i) {
+    loss_calls::LossCall& call = calls[i];
+    call.run(nullptr);  // makes the test's own outputs
+    forget_blocks();
+    const int64_t start = taken;
+    const int status = call.run(nullptr);
+    const int64_t first = taken - start;
+    call.run(nullptr);
+    const int64_t second = taken - start - first;
+    const bool good =
+        status == CK_OK && first > call.told / 2 && first <= call.told + 1024 * threads && second == 0 && twice[i].told <= 2 * call.told + kHugePage;
+    if (!good) ++failures;
+    std::printf("%-4s %s %lld x %lld on %d threads: takes %lld, then %lld; tells %lld, of twice the rows %lld\n", good ? "ok" : "FAIL",
+                call.name.c_str(), static_cast<long long>(rows), static_cast<long long>(cols), threads, static_cast<long long>(first),
+                static_cast<long long>(second), static_cast<long long>(call.told), static_cast<long long>(twice[i].told));
+  }
+}
+
 }  // namespace
 
 int main() {
@@ -89,6 +130,7 @@ int main() {
             [&] { ck_uniformity(&m, 2, &options, gradient.data(), &result, nullptr); });
     }
   }
+  for (int threads : {1, 2}) check_every_loss(3072, 64, threads);
   std::printf("%d failed\n", failures);
   return failures == 0 ? 0 : 1;
 }
