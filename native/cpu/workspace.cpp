@@ -15,7 +15,8 @@ namespace {
 constexpr int64_t PAGE = 4096;
 constexpr int64_t HUGE_PAGE = int64_t{2} << 20;
 
-// Blocks that no call is using, the one used last at the end. Two are enough for alternating shapes; more would be memory that nobody asked to hold.
+// Blocks that no call is using, the one used last at the end. Two are enough for alternating shapes; more would be memory that nobody asked
+// to hold.
 constexpr int CACHED = 2;
 struct Block {
   char* data;

@@ -92,8 +92,8 @@ void check_every_loss(int64_t rows, int64_t cols, int threads) {
     const int64_t first = taken - start;
     call.run(nullptr);
     const int64_t second = taken - start - first;
-    const bool good =
-        status == CK_OK && first > call.told / 2 && first <= call.told + 1024 * threads && second == 0 && twice[i].told <= 2 * call.told + kHugePage;
+    const bool good = status == CK_OK && first > call.told / 2 && first <= call.told + 1024 * threads && second == 0 &&
+                      twice[i].told <= 2 * call.told + kHugePage;
     if (!good) ++failures;
     std::printf("%-4s %s %lld x %lld on %d threads: takes %lld, then %lld; tells %lld, of twice the rows %lld\n", good ? "ok" : "FAIL",
                 call.name.c_str(), static_cast<long long>(rows), static_cast<long long>(cols), threads, static_cast<long long>(first),
