@@ -117,7 +117,7 @@ function plan(anchorGiven: MatrixLike, positiveGiven: MatrixLike, optionsGiven: 
   checkFinite('guide.positive', guided.positive.data, guided.positive.cols);
   for (const [n, { data, cols }] of guided.negatives.entries()) checkFinite(`guide.negatives[${n}]`, data, cols);
   const factor = factorOf(scale.temperature);
-  const part = (of: UnitRows): Part => ({ of, factor, differentiable: true });
+  const part = (of: UnitRows): Part => ({ of, factor, differentiable: 1 });
   const parts = kinds.positives ? [part(units.anchor), part(units.positive)] : [part(units.anchor)];
   const blocks: Block[] = blocksOf(units).map(({ right, parts }) => ({ of: right, parts }));
   const thresholdOf = (similarity: number): number => (strategy === 'absolute' ? similarity - margin : similarity * (1 - margin));

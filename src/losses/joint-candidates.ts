@@ -94,8 +94,8 @@ export interface Part {
   readonly of: UnitRows;
   /** Multiplies the rows of both sides: the logits of the part, in units of log 2, are its square times the products of directions. */
   readonly factor: number;
-  /** false: a constant, on both sides of the product. */
-  readonly differentiable: boolean;
+  /** The share of the product that is differentiated, 0 to 1; the rest is a constant, on both sides of the product. */
+  readonly differentiable: number;
   /** What keys hold in this part, where it is not the rows of their block. */
   readonly alike?: UnitRows;
 }
@@ -146,7 +146,7 @@ export function planJoint(
     if (!gradients) return shaped;
     takeGradients(parts, blocks, gradients, 1 / lift);
     // Logits of the constant parts do not depend on the scale. Where there are none, the kernel's own sum is in float64.
-    const sum = parts.every(({ differentiable }) => differentiable)
+    const sum = parts.every(({ differentiable }) => differentiable === 1)
       ? -Math.LOG2E * gradients.temperature
       : variableProduct(parts, matrices.query, gradients.anchor);
     return { ...shaped, slope: (scale.name === 'temperature' ? -sum / temperature : sum * temperature) / lift };
@@ -193,7 +193,7 @@ function liftOf({ query, key }: { readonly query: Rows; readonly key: Rows }): n
 function takeGradients(parts: readonly Part[], blocks: readonly Block[], { anchor, positive }: JointGradients, unlift: number): void {
   forEachPiece(parts, blocks, (target, start, of, i, { factor, differentiable }) => {
     const from = target === 'query' ? anchor : positive;
-    if (differentiable) of.add(i, from.subarray(start, start + of.cols), factor * unlift);
+    if (differentiable > 0) of.add(i, from.subarray(start, start + of.cols), factor * differentiable * unlift);
   });
 }
 
@@ -201,7 +201,7 @@ function takeGradients(parts: readonly Part[], blocks: readonly Block[], { ancho
 function variableProduct(parts: readonly Part[], query: Rows, gradient: Float32Array): number {
   let product = 0;
   forEachPiece(parts, [], (_, start, { cols }, __, { differentiable }) => {
-    if (differentiable) for (let k = start; k < start + cols; k++) product += query.data[k] * gradient[k];
+    for (let k = start; k < start + cols; k++) product += differentiable * query.data[k] * gradient[k];
   });
   return product;
 }
