@@ -29,13 +29,14 @@ extern "C" int posix_memalign(void** out, size_t alignment, size_t bytes) {
   *out = count(alignment, bytes);
   return *out == nullptr ? ENOMEM : 0;
 }
-void* operator new(size_t bytes) {
+// Never inlined: a caller that saw the body of only one of the two would look to the compiler as if it freed what it had not allocated.
+[[gnu::noinline]] void* operator new(size_t bytes) {
   void* data = count(16, bytes);
   if (data == nullptr) throw std::bad_alloc();
   return data;
 }
-void operator delete(void* data) noexcept { std::free(data); }
-void operator delete(void* data, size_t) noexcept { std::free(data); }
+[[gnu::noinline]] void operator delete(void* data) noexcept { std::free(data); }
+[[gnu::noinline]] void operator delete(void* data, size_t) noexcept { std::free(data); }
 
 namespace {
 
