@@ -8,14 +8,7 @@
 namespace ck {
 namespace {
 
-// Batches are transposed in squares: a line of a column is 16 items, and columns lie a power of two apart as often as not, so that
-// each line must be read or written once and whole.
-constexpr int64_t SQUARE = 16;
-
-struct Range {
-  Range(int64_t job, int64_t per_job, int64_t count) : first(job * per_job), last(std::min(count, first + per_job)) {}
-  int64_t first, last;
-};
+constexpr int64_t WRITTEN_PER_JOB = 16;  // items: whole lines of a column
 
 }  // namespace
 
@@ -33,10 +26,9 @@ template <class Add>
 void Columns::sum_items(double* totals, Add&& add) {
   const int64_t per_job = items_per_job(items()), jobs = job_count(items(), per_job);
   call_.each(threads_, jobs, [&](int64_t job, int) {
-    const Range rows(job, per_job, items());
     double* sums = partial_ + job * count();
     std::fill_n(sums, count(), 0.0);
-    add(rows.first, rows.last, sums);
+    add(job * per_job, std::min(items(), (job + 1) * per_job), sums);
   });
   for (int64_t k = 0; k < count(); ++k) {
     totals[k] = 0.0;
@@ -48,58 +40,27 @@ void Columns::measure() {
   int32_t argument = 0;
   for (const View* view : {&a_, &b_}) {
     const float* x = view->batch.data;
-    const int64_t cols = count();
-    std::atomic<bool> finite{true};
-    sum_items(view->mean, [&](int64_t first, int64_t last, double* sums) {
-      int bad = 0;
-      for (int64_t n = first; n < last; ++n)
-        for (int64_t k = 0; k < cols; ++k) {
-          const float value = x[n * cols + k];
-          bad |= !(std::fabs(value) <= 3.4028234663852886e38f);
-          sums[k] += static_cast<double>(value) - x[k];
-        }
-      if (bad) finite.store(false, std::memory_order_relaxed);
-    });
-    for (int64_t n = 0; n < items() && !finite; ++n)
-      for (int64_t k = 0; k < cols; ++k)
-        if (!std::isfinite(x[n * cols + k])) fail_non_finite(x, cols, n, argument);
+    const auto average = [&](const double* mean, double* totals) {
+      sum_items(totals, [&](int64_t first, int64_t last, double* sums) {
+        call_.kernels().columns.sums({x, count(), mean, first, last, sums});
+      });
+      for (int64_t k = 0; k < count(); ++k) totals[k] /= static_cast<double>(items());
+    };
+    average(nullptr, view->mean);
+    // Sums of float32 numbers do not overflow double: one that is not finite holds a value that is not.
+    if (!std::all_of(view->mean, view->mean + count(), [](double mean) { return std::isfinite(mean); }))
+      for (int64_t n = 0; n < items(); ++n)
+        for (int64_t k = 0; k < count(); ++k)
+          if (!std::isfinite(x[n * count() + k])) fail_non_finite(x, count(), n, argument);
     ++argument;
-    for (int64_t k = 0; k < cols; ++k) view->mean[k] /= static_cast<double>(items());
-    sum_items(view->variance, [&](int64_t first, int64_t last, double* sums) {
-      for (int64_t n = first; n < last; ++n)
-        for (int64_t k = 0; k < cols; ++k) {
-          const double centred = (static_cast<double>(x[n * cols + k]) - x[k]) - view->mean[k];
-          sums[k] += centred * centred;
-        }
-    });
-    for (int64_t k = 0; k < cols; ++k) view->variance[k] /= static_cast<double>(items());
+    average(view->mean, view->variance);
   }
 }
 
 void Columns::fill(double* apart) {
-  const int64_t cols = count();
-  const auto value = [cols](const View& view, int64_t n, int64_t k) {
-    const float* x = view.batch.data;
-    return ((static_cast<double>(x[n * cols + k]) - x[k]) - view.mean[k]) * view.factor[k];
-  };
+  const auto view = [](const View& of) -> ColumnView { return {of.batch.data, of.mean, of.factor, of.values}; };
   sum_items(apart, [&](int64_t first, int64_t last, double* sums) {
-    float of_a[SQUARE][SQUARE], of_b[SQUARE][SQUARE];
-    for (int64_t row = first; row < last; row += SQUARE)
-      for (int64_t col = 0; col < cols; col += SQUARE) {
-        const int64_t height = std::min(SQUARE, last - row), width = std::min(SQUARE, cols - col);
-        for (int64_t n = 0; n < height; ++n)
-          for (int64_t k = 0; k < width; ++k) {
-            const double a = value(a_, row + n, col + k), b = value(b_, row + n, col + k);
-            of_a[n][k] = static_cast<float>(a);
-            of_b[n][k] = static_cast<float>(b);
-            sums[col + k] += (a - b) * (a - b);
-          }
-        for (int64_t k = 0; k < width; ++k)
-          for (int64_t n = 0; n < height; ++n) {
-            a_.values[(col + k) * items() + row + n] = of_a[n][k];
-            b_.values[(col + k) * items() + row + n] = of_b[n][k];
-          }
-      }
+    call_.kernels().columns.fill({view(a_), view(b_), items(), count(), first, last, sums});
   });
 }
 
@@ -150,21 +111,9 @@ void Columns::check(const View& own, const View& other, double weight, double pu
 }
 
 void Columns::write(const View& own, const View& other, double weight, double pull, float* gradient) const {
-  const int64_t cols = count();
-  parallel_for(threads_, job_count(items(), SQUARE), [&](int64_t job, int) {
-    const Range rows(job, SQUARE, items());
-    float square[SQUARE][SQUARE];
-    for (int64_t col = 0; col < cols; col += SQUARE) {
-      const int64_t height = rows.last - rows.first, width = std::min(SQUARE, cols - col);
-      for (int64_t k = 0; k < width; ++k)
-        for (int64_t n = 0; n < height; ++n) square[n][k] = own.values[(col + k) * items() + rows.first + n];
-      for (int64_t n = 0; n < height; ++n)
-        for (int64_t k = 0; k < width; ++k) {
-          const int64_t i = (rows.first + n) * cols + col + k;
-          const double apart = pull == 0.0 ? 0.0 : pull * (static_cast<double>(own.batch.data[i]) - other.batch.data[i]);
-          gradient[i] = static_cast<float>(weight * (square[n][k] + apart));
-        }
-    }
+  parallel_for(threads_, job_count(items(), WRITTEN_PER_JOB), [&](int64_t job, int) {
+    const int64_t first = job * WRITTEN_PER_JOB, last = std::min(items(), first + WRITTEN_PER_JOB);
+    call_.kernels().columns.write({own.values, own.batch.data, other.batch.data, items(), count(), first, last, weight, pull, gradient});
   });
 }
 

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "cpu/bfloat16_kernels.hpp"
+#include "cpu/columns_kernels.hpp"
 #include "cpu/contrast_kernels.hpp"
 #include "cpu/nearest_kernels.hpp"
 
@@ -223,6 +224,7 @@ struct KernelTable {
   void (*norms)(NormJob* job);
   void (*alignment)(AlignmentJob* job);
   ContrastTable contrast;
+  ColumnsTable columns;
   void (*nearest)(const NearestPass& pass, const BlockPair& pair, const Scratch& scratch);
   // <a, b> in double
   double (*dot)(const float* a, const float* b, int64_t cols);
