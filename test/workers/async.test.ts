@@ -5,8 +5,12 @@ import {
   alignmentAsync,
   cosineSimilarity,
   cosineSimilarityAsync,
+  gist,
+  gistAsync,
   type Matrix,
   matrix,
+  multipleNegativesRanking,
+  multipleNegativesRankingAsync,
   NonFiniteError,
   ntXent,
   ntXentAsync,
@@ -36,6 +40,22 @@ const outcome = (promise: Promise<unknown>) =>
     (reason) => reason,
   );
 
+/** The longest time between two ticks of a timer, from the call to its end. */
+async function longestPause(call: () => Promise<unknown>): Promise<number> {
+  let last = performance.now();
+  let longest = 0;
+  const tick = () => {
+    const now = performance.now();
+    longest = Math.max(longest, now - last);
+    last = now;
+  };
+  const timer = setInterval(tick, 1);
+  await call();
+  tick();
+  clearInterval(timer);
+  return longest;
+}
+
 const sameBits = (a: Float32Array, b: Float32Array) => a.length === b.length && a.every((value, i) => Object.is(value, b[i]));
 
 describe.runIf(hasCompiler)('asynchronous calls of the native addon', () => {
@@ -64,6 +84,36 @@ describe.runIf(hasCompiler)('asynchronous calls of the native addon', () => {
       expect(returned).toBeLessThan(total / 4);
       expect(longestPause).toBeLessThan(total / 4);
       expect(ticks).toBeGreaterThan(total / 20);
+    },
+    MINUTES,
+  );
+
+  // What these two make in TypeScript first, a mask for all pairs, is most of the work: a call that makes it in one go has a pause as long
+  // as the synchronous twin runs. Each the best of several, since a busy machine only adds.
+  const [left, right, guideLeft, guideRight] = [16, 16, 256, 256].map((cols, seed) => rowsOf(2200, cols, seed + 1));
+  const guided = { ...cpu, threads: 1, guide: { anchor: guideLeft, positive: guideRight } };
+  const [anchor, positive] = [rowsOf(1024, 256, 5), rowsOf(1024, 256, 6)];
+  const ranked = { ...cpu, threads: 1, gradients: true, directions: ['queryToDoc', 'docToQuery'] } as const;
+  test.each([
+    ['gist', () => gist(left, right, guided), () => gistAsync(left, right, guided)],
+    [
+      'multipleNegativesRanking',
+      () => multipleNegativesRanking(anchor, positive, ranked),
+      () => multipleNegativesRankingAsync(anchor, positive, ranked),
+    ],
+  ])(
+    'the event loop goes on while %s makes its mask',
+    async (_, sync, twin) => {
+      let whole = Number.POSITIVE_INFINITY;
+      let pause = Number.POSITIVE_INFINITY;
+      for (let i = 0; i < 4; i++) {
+        const start = performance.now();
+        sync();
+        whole = Math.min(whole, performance.now() - start);
+        pause = Math.min(pause, await longestPause(twin));
+      }
+      expect(pause).toBeLessThan(whole / 2);
+      expect(await twin()).toEqual(sync());
     },
     MINUTES,
   );
