@@ -20,7 +20,6 @@ export {
 } from './evaluation/linear-probe.js';
 export { type NearestOptions, type Neighbours, nearest, nearestAsync } from './evaluation/nearest.js';
 export { type RetrievalOptions, type RetrievalResult, retrieval, retrievalAsync } from './evaluation/retrieval.js';
-export type { SimilarityOptions } from './evaluation/similarity-rows.js';
 export { type EffectiveRankOptions, effectiveRank, type Isotropy, isotropy, type SpectrumOptions } from './evaluation/spectrum.js';
 export {
   type AlignmentGradients,
@@ -95,6 +94,7 @@ export { type NtXentGradients, type NtXentOptions, type NtXentResult, ntXent, nt
 export type { KernelOptions, LossOptions, Reduction } from './losses/plan.js';
 export { type SigLipGradients, type SigLipOptions, type SigLipResult, sigLip, sigLipAsync } from './losses/sig-lip.js';
 export { type SimCseGradients, type SimCseOptions, type SimCseResult, simCse, simCseAsync } from './losses/sim-cse.js';
+export type { SimilarityOptions } from './losses/similarity-rows.js';
 export { type SupConGradients, type SupConOptions, type SupConResult, supCon, supConAsync } from './losses/sup-con.js';
 export {
   type UniformityGradients,

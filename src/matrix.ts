@@ -22,6 +22,11 @@ export interface Rows {
   readonly cols: number;
 }
 
+/** The same rows in memory of their own: what an asynchronous call reads after it has returned. */
+export function copied({ data, rows, cols }: Rows): Rows {
+  return { data: data.slice(), rows, cols };
+}
+
 /**
  * Names the shape of an array that is already there; nothing is copied.
  *

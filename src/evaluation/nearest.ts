@@ -1,8 +1,8 @@
 /** The nearest rows of another matrix: checks the arguments and describes the call. The k largest are kept as similarities are computed. */
 import { type LossInput, readInput } from '../losses/device-call.js';
 import { makePlan, type Plan, readCallOptions } from '../losses/plan.js';
+import { SIMILARITY_OPTIONS, type SimilarityOptions } from '../losses/similarity-rows.js';
 import { readBoolean, readInteger, readOptions } from '../validate.js';
-import { SIMILARITY_OPTIONS, type SimilarityOptions } from './similarity-rows.js';
 
 export interface NearestOptions extends SimilarityOptions {
   /** true: row i of y is no neighbour of row i of x, as for a set searched in itself. Default false. */

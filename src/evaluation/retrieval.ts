@@ -1,8 +1,8 @@
 /** Retrieval: at which rank each query finds what belongs to it. */
-import type { MatrixLike } from '../matrix.js';
+import { forEachRow, forEachRowAsync, SIMILARITY_OPTIONS, type SimilarityOptions } from '../losses/similarity-rows.js';
+import { copied, type MatrixLike } from '../matrix.js';
 import { describe, readBoolean, readInteger, readIntegers, readLabels, readOptions } from '../validate.js';
 import { readFeatures } from './labelled.js';
-import { forEachRow, forEachRowAsync, SIMILARITY_OPTIONS, type SimilarityOptions } from './similarity-rows.js';
 
 export interface RetrievalOptions extends SimilarityOptions {
   /** [query.rows]: the row of `key` that belongs to each query. Default: row i. */
@@ -51,10 +51,10 @@ export function retrieval(query: MatrixLike, key: MatrixLike, options?: Retrieva
   return result();
 }
 
-/** `retrieval` off the event loop, but for counting. Inputs are copied before this returns. Every error is a rejection. */
+/** `retrieval` off the event loop; ranks are counted in slices on it. Inputs are copied before this returns. Every error is a rejection. */
 export async function retrievalAsync(query: MatrixLike, key: MatrixLike, options?: RetrievalOptions): Promise<RetrievalResult> {
   const { x, y, where, visit, result } = plan(query, key, options);
-  await forEachRowAsync(x, y, where, visit);
+  await forEachRowAsync(copied(x), copied(y), where, visit);
   return result();
 }
 

@@ -2,13 +2,13 @@
 import type { Stats } from '../backends/backend.js';
 import type { BackendName } from '../errors.js';
 import { checkFinite } from '../finite.js';
-import type { MatrixLike } from '../matrix.js';
+import { copied, type MatrixLike } from '../matrix.js';
 import { describe, readBoolean, readChoice, readNumber, readOptions, readScale } from '../validate.js';
-import { guideMask } from './guide-mask.js';
+import { planGuideMask } from './guide-mask.js';
 import { type Block, factorOf, type Part, planJoint, UnitRows } from './joint-candidates.js';
 import { LOSS_OPTIONS, type LossOptions, type Plan } from './plan.js';
-import { allOf } from './several-plans.js';
-import { readTexts, readTextsOut, type TextsOut } from './texts.js';
+import { afterwards, allOf } from './several-plans.js';
+import { readTexts, readTextsOut, type Texts, type TextsOut } from './texts.js';
 
 export interface GistOptions extends LossOptions {
   /** Hard negatives [N, cols], any number of matrices: each is a candidate of every anchor. */
@@ -56,7 +56,7 @@ const STRATEGIES = ['absolute', 'relative'] as const;
  * positives, the other anchors, the other positives compared with positive i, and all hard negatives; one whose similarity by the guide
  * exceeds the guide's similarity of anchor i and positive i (less the margin) is no candidate. A row is never its own negative.
  *
- * The mask takes a byte for every anchor and candidate, and is made before either twin returns.
+ * The mask takes a byte for every anchor and candidate; `gistAsync` makes it off the event loop, and compares in slices on it.
  *
  * @param anchor [N, cols].
  * @param positive [N, cols], row by row.
@@ -70,7 +70,7 @@ export function gist(anchor: MatrixLike, positive: MatrixLike, options: GistOpti
   return plan(anchor, positive, options, false).run();
 }
 
-/** `gist` off the event loop. Inputs are copied before this returns. Every error, those of the arguments too, is a rejection. */
+/** `gist` off the event loop, its mask too. Inputs are copied before this returns. Every error, those of the arguments too, is a rejection. */
 export function gistAsync(
   anchor: MatrixLike,
   positive: MatrixLike,
@@ -121,9 +121,10 @@ function plan(anchorGiven: MatrixLike, positiveGiven: MatrixLike, optionsGiven: 
   const parts = kinds.positives ? [part(units.anchor), part(units.positive)] : [part(units.anchor)];
   const blocks: Block[] = blocksOf(units).map(({ right, parts }) => ({ of: right, parts }));
   const thresholdOf = (similarity: number): number => (strategy === 'absolute' ? similarity - margin : similarity * (1 - margin));
-  const { backend, threads, fallbackWarning } = options;
-  const mask = guideMask(blocksOf(guided), thresholdOf, { backend, threads, fallbackWarning });
-  const joint = planJoint(parts, blocks, { ...rest, mask }, scale, isAsync);
+  const { backend, threads, signal, fallbackWarning } = options;
+  const guideBlocks = blocksOf(isAsync ? copiedTexts(guided) : guided);
+  const masked = planGuideMask(guideBlocks, thresholdOf, { backend, threads, signal, fallbackWarning });
+  const joint = afterwards(masked, (ownMask) => planJoint(parts, blocks, { ...rest, ownMask }, scale, isAsync));
   return allOf([joint], ([{ slope, ...result }]) => {
     if (slope === undefined) return intoOut(result);
     return intoOut({
@@ -136,4 +137,8 @@ function plan(anchorGiven: MatrixLike, positiveGiven: MatrixLike, optionsGiven: 
       },
     });
   });
+}
+
+function copiedTexts({ anchor, positive, negatives }: Texts): Texts {
+  return { anchor: copied(anchor), positive: copied(positive), negatives: negatives.map(copied) };
 }

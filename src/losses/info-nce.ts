@@ -202,6 +202,8 @@ export interface NamedResult<Gradients> extends Omit<InfoNceResult, 'gradients'>
 
 /** As `InfoNceOptions`, with the outputs under the caller's names; gradients anywhere. */
 export interface NamedOptions extends Omit<InfoNceOptions, 'out' | 'gradients'> {
+  /** Instead of `mask`, by a loss that made it and writes to it no more: it is not copied. */
+  readonly ownMask?: Uint8Array | undefined;
   readonly gradients?: GradientsOption | undefined;
   readonly out?: Readonly<Record<string, Float32Array | undefined>> | undefined;
 }
@@ -335,7 +337,7 @@ function readExclusions(options: NamedOptions, query: Rows, key: Rows) {
   }
   const queryLabels = ofQuery === undefined ? null : readLabels('queryLabels', ofQuery, query.rows);
   const keyLabels = ofKey === undefined ? queryLabels : readLabels('keyLabels', ofKey, key.rows);
-  const mask = options.mask === undefined ? null : readMask('mask', options.mask, query.rows, key.rows);
+  const mask = options.mask === undefined ? (options.ownMask ?? null) : readMask('mask', options.mask, query.rows, key.rows);
   return { queryLabels, keyLabels, mask };
 }
 

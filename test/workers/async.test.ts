@@ -5,8 +5,12 @@ import {
   alignmentAsync,
   cosineSimilarity,
   cosineSimilarityAsync,
+  gist,
+  gistAsync,
   type Matrix,
   matrix,
+  multipleNegativesRanking,
+  multipleNegativesRankingAsync,
   NonFiniteError,
   ntXent,
   ntXentAsync,
@@ -36,6 +40,17 @@ const outcome = (promise: Promise<unknown>) =>
     (reason) => reason,
   );
 
+/** Ticks of a timer in the first half of the time that a call takes. */
+async function earlyTicks(call: () => Promise<unknown>): Promise<number> {
+  const ticks: number[] = [];
+  const timer = setInterval(() => ticks.push(performance.now()), 1);
+  const start = performance.now();
+  await call();
+  const half = (start + performance.now()) / 2;
+  clearInterval(timer);
+  return ticks.filter((tick) => tick < half).length;
+}
+
 const sameBits = (a: Float32Array, b: Float32Array) => a.length === b.length && a.every((value, i) => Object.is(value, b[i]));
 
 describe.runIf(hasCompiler)('asynchronous calls of the native addon', () => {
@@ -64,6 +79,30 @@ describe.runIf(hasCompiler)('asynchronous calls of the native addon', () => {
       expect(returned).toBeLessThan(total / 4);
       expect(longestPause).toBeLessThan(total / 4);
       expect(ticks).toBeGreaterThan(total / 20);
+    },
+    MINUTES,
+  );
+
+  // The masks of these two, for all pairs, come first and are most of the work: a call that makes one in one go has its first ticks when
+  // more than half of its time is over. The median of several: on a busy machine one may be anything.
+  const [left, right, guideLeft, guideRight] = [16, 16, 256, 256].map((cols, seed) => rowsOf(2200, cols, seed + 1));
+  const guided = { ...cpu, threads: 1, guide: { anchor: guideLeft, positive: guideRight } };
+  const [anchor, positive] = [rowsOf(1024, 256, 5), rowsOf(1024, 256, 6)];
+  const ranked = { ...cpu, threads: 1, gradients: true, directions: ['queryToDoc', 'docToQuery'] } as const;
+  test.each([
+    ['gist', () => gist(left, right, guided), () => gistAsync(left, right, guided)],
+    [
+      'multipleNegativesRanking',
+      () => multipleNegativesRanking(anchor, positive, ranked),
+      () => multipleNegativesRankingAsync(anchor, positive, ranked),
+    ],
+  ])(
+    'the event loop goes on while %s makes its mask',
+    async (_, sync, twin) => {
+      const ticks: number[] = [];
+      for (let i = 0; i < 5; i++) ticks.push(await earlyTicks(twin));
+      expect(ticks.sort((a, b) => a - b)[2]).toBeGreaterThan(4);
+      expect(await twin()).toEqual(sync());
     },
     MINUTES,
   );

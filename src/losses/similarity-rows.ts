@@ -2,9 +2,10 @@
  * All similarities of two sets, a row of them at a time and never stored together: the similarity kernel on blocks of rows, for
  * what looks at every similarity once.
  */
-import { cosineSimilarity, cosineSimilarityAsync } from '../losses/cosine-similarity.js';
-import type { KernelOptions } from '../losses/plan.js';
 import type { Matrix, Rows } from '../matrix.js';
+import { runInSlices, runToEnd } from '../reference/steps.js';
+import { cosineSimilarity, cosineSimilarityAsync } from './cosine-similarity.js';
+import type { KernelOptions } from './plan.js';
 
 /** Similarities held at a time: 16 MB of float32. */
 const BLOCK_ELEMENTS = 1 << 22;
@@ -22,17 +23,16 @@ export function forEachRow(x: Rows, y: Rows, options: SimilarityOptions, visit: 
   const all = asMatrix(y, 0, y.rows);
   for (const { part, from, out } of blocks(x, y)) {
     cosineSimilarity(part, all, { ...options, out });
-    visitRows(out, from, y.rows, visit);
+    runToEnd(visits(out, from, y.rows, visit));
   }
 }
 
-/** The same off the event loop, but for `visit`. Inputs are copied before this returns. */
+/** The same off the event loop, `visit` in slices on it. Inputs must not change meanwhile: the caller gives copies. */
 export async function forEachRowAsync(x: Rows, y: Rows, options: SimilarityOptions, visit: Visit): Promise<void> {
-  const copy = { ...x, data: x.data.slice() };
-  const all = asMatrix({ ...y, data: y.data.slice() }, 0, y.rows);
-  for (const { part, from, out } of blocks(copy, y)) {
+  const all = asMatrix(y, 0, y.rows);
+  for (const { part, from, out } of blocks(x, y)) {
     await cosineSimilarityAsync(part, all, { ...options, out });
-    visitRows(out, from, y.rows, visit);
+    await runInSlices(visits(out, from, y.rows, visit), options.signal);
   }
 }
 
@@ -49,6 +49,9 @@ function asMatrix({ data, cols }: Rows, from: number, count: number): Matrix {
   return { data: data.subarray(from * cols, (from + count) * cols), shape: [count, cols] };
 }
 
-function visitRows(similarities: Float32Array, from: number, cols: number, visit: Visit): void {
-  for (let at = 0; at < similarities.length; at += cols) visit(from + at / cols, similarities.subarray(at, at + cols));
+function* visits(similarities: Float32Array, from: number, cols: number, visit: Visit): Generator<void, void, void> {
+  for (let at = 0; at < similarities.length; at += cols) {
+    visit(from + at / cols, similarities.subarray(at, at + cols));
+    yield;
+  }
 }
