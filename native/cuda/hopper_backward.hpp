@@ -13,15 +13,16 @@ namespace ck::cuda {
 
 struct HopperBackward {
   static constexpr int kRows = 128, kSide = 64, kStages = 4;
-  static constexpr int kThreads = HopperTile::kThreads, kConsumers = HopperTile::kConsumers;
-  static constexpr int kMostSlabs = 12;                       // 768 columns, 384 of bfloat16x3: what fits, and at most three slices
-  static constexpr int kWideSlice = 256, kNarrowSlice = 128;  // columns; the narrow one where it takes all
+  static constexpr int kThreads = HopperTile::kThreads;
+  static constexpr int kSliceSlabs = 4, kNarrowSlabs = 2;  // the narrow slice where it takes all
+  // Three slices, whose rows still fit. In bfloat16x3, where a slice has half the columns and S costs more beside D, two.
+  static constexpr int most_slabs(bool split) { return (split ? 2 : 3) * kSliceSlabs; }
   static constexpr int kSlabArea = kSide * kSlabBytes, kOwnSlab = kRows * kSlabBytes, kRing = kStages * kSlabArea;
   static constexpr int kBarrierBytes = (2 * kStages + 1) * 8;
   static constexpr int shared_bytes(int slabs) { return kRing + slabs * kOwnSlab + kBarrierBytes; }
   static_assert(kRows == kTensorRows, "rows are padded to whole blocks");
 };
-static_assert(HopperBackward::shared_bytes(HopperBackward::kMostSlabs) <= 227 * 1024);
+static_assert(HopperBackward::shared_bytes(HopperBackward::most_slabs(false)) <= 227 * 1024);
 
 namespace detail {
 
@@ -75,9 +76,10 @@ __device__ __forceinline__ void multiply_own(BackwardTile& tile, HopperValueRing
   }
 }
 
-// d += G u: `g` are the warp's 16 x 64 coefficients, u's slabs the ring's next kSlabs.
-template <bool kSplit, int kSlabs, int kFragments>
-__device__ __forceinline__ void add_values(float (&d)[kSlabs][kFragments][4], const BackwardTile& g, HopperValueRing& ring) {
+// d += G u: `g` are the warp's 16 x 64 coefficients, u's slabs the ring's next kSlabs. In bfloat16x3 the second half of d is what u's low
+// halves add to the first.
+template <bool kSplit, int kSlabs>
+__device__ __forceinline__ void add_values(float (&d)[kSlabs][8][4], const BackwardTile& g, HopperValueRing& ring) {
   uint32_t high[4][4], low[kSplit ? 4 : 1][4];
   CK_UNROLL
   for (int k = 0; k < 4; ++k) {
@@ -96,12 +98,8 @@ __device__ __forceinline__ void add_values(float (&d)[kSlabs][kFragments][4], co
     group_fence();
     CK_UNROLL
     for (int k = 0; k < 4; ++k) {
-      const uint64_t rows = b + k * kNextRows;
-      if constexpr (kSplit) {
-        group_multiply_rows(d[s], low[k], rows);
-        group_multiply_rows(d[s], high[k], rows + 4);
-      }
-      group_multiply_rows(d[s], high[k], rows);
+      if constexpr (kSplit) group_multiply_rows(d[s], low[k], b + k * kNextRows);
+      group_multiply_rows(d[s], high[k], b + k * kNextRows);
     }
     group_commit();
     group_wait<1>();  // the slab before
@@ -112,12 +110,12 @@ __device__ __forceinline__ void add_values(float (&d)[kSlabs][kFragments][4], co
   give_back(before);
 }
 
-template <int kSlice, Sides kSides, bool kSplit, class Policy>
+template <int kSlabs, Sides kSides, bool kSplit, class Policy>
 __global__ void __launch_bounds__(HopperBackward::kThreads, 1)
     hopper_backward(const __grid_constant__ CUtensorMap map, FusedJob job, Policy policy, int first_row) {
 #ifdef CK_HOPPER
   using Shape = HopperBackward;
-  constexpr int kSide = Shape::kSide, kDepth = slab_depth(kSplit), kSlabs = kSlice / kDepth;
+  constexpr int kSide = Shape::kSide, kDepth = slab_depth(kSplit);
   CK_SHARED_MEMORY(shared);
   const Rows& u = job.u;
   const Panels& panels = job.panels;
@@ -151,7 +149,7 @@ __global__ void __launch_bounds__(HopperBackward::kThreads, 1)
     const float k = float(job.coefficients.k), reference = job.coefficients.reference;
     const Normaliser* const of_rows = job.coefficients.of_rows;
     const Normaliser mine[2] = {of_rows[row0 + at.row(0, 0)], of_rows[row0 + at.row(0, 2)]};
-    float d[kSlabs][kDepth / 8][4] = {};
+    float d[kSlabs][8][4] = {};
     barrier_wait(own_full, 0);
     for (int col0 = first; col0 < last; col0 += kSide) {
       BackwardTile g;
@@ -171,13 +169,18 @@ __global__ void __launch_bounds__(HopperBackward::kThreads, 1)
     }
     float* const out = panels.parts + (size_t(part) * panels.rows + local0 + group * kSide) * panels.stride;
     CK_UNROLL
-    for (int n = 0; n < kSlice / 8; ++n) {
-      const int column = slice * kSlice + at.column(n, 0);
-      if (column >= panels.stride) continue;
-      const float(&pairs)[4] = d[n / (kDepth / 8)][n % (kDepth / 8)];
+    for (int s = 0; s < kSlabs; ++s) {
       CK_UNROLL
-      for (int h = 0; h < 2; ++h)
-        *reinterpret_cast<float2*>(out + size_t(at.row(0, 2 * h)) * panels.stride + column) = {pairs[2 * h], pairs[2 * h + 1]};
+      for (int j = 0; j < kDepth / 8; ++j) {
+        const int column = (slice * kSlabs + s) * kDepth + at.column(j, 0);
+        if (column >= panels.stride) continue;
+        CK_UNROLL
+        for (int h = 0; h < 2; ++h) {
+          float2 pair = {d[s][j][2 * h], d[s][j][2 * h + 1]};
+          if constexpr (kSplit) pair = {pair.x + d[s][j + 4][2 * h], pair.y + d[s][j + 4][2 * h + 1]};
+          *reinterpret_cast<float2*>(out + size_t(at.row(0, 2 * h)) * panels.stride + column) = pair;
+        }
+      }
     }
   };
   run_warpgroups(produce, consume);
@@ -190,11 +193,13 @@ void launch_hopper_panel(Run& run, const FusedJob& job, const Policy& policy, in
   using Shape = HopperBackward;
   CUtensorMap map;
   run.check(encode_slabs(&map, job.u, Shape::kSide));
-  const bool narrow = job.u.stride <= Shape::kNarrowSlice;
-  const int slice = narrow ? Shape::kNarrowSlice : Shape::kWideSlice;
-  auto* const kernel =
-      narrow ? hopper_backward<Shape::kNarrowSlice, kSides, kSplit, Policy> : hopper_backward<Shape::kWideSlice, kSides, kSplit, Policy>;
-  const dim3 grid(unsigned(rows / Shape::kRows), unsigned((job.u.stride + slice - 1) / slice), unsigned(job.panels.splits));
+  const bool narrow = !kSplit && job.u.slabs() <= Shape::kNarrowSlabs;  // split rows have at least kLeastSplitColumns
+  auto* kernel = hopper_backward<Shape::kSliceSlabs, kSides, kSplit, Policy>;
+  if constexpr (!kSplit) {
+    if (narrow) kernel = hopper_backward<Shape::kNarrowSlabs, kSides, kSplit, Policy>;
+  }
+  const int slices = (job.u.slabs() + Shape::kSliceSlabs - 1) / Shape::kSliceSlabs;
+  const dim3 grid(unsigned(rows / Shape::kRows), unsigned(slices), unsigned(job.panels.splits));
   run.launch(kernel, grid, Shape::kThreads, Shape::shared_bytes(job.u.slabs()), map, job, policy, first);
 }
 

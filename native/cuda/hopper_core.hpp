@@ -104,9 +104,8 @@ __device__ __forceinline__ void group_multiply(float (&d)[8][4], uint64_t a, uin
       : "l"(a), "l"(b), "r"(int(accumulate)));
 }
 
-// d += A B over 16 rows of B, 64 columns of it (32 columns). A comes from registers, as mma.sync takes it: neither they nor d may be
-// touched until the wait. b is matrix_descriptor of B's slab, whose columns lie within one slab; adding kNextRows is 16 rows on, adding 2
-// is 16 columns on.
+// d += A B over 16 rows of B: A 64 rows, in registers as mma.sync takes it, B a slab of 64 columns with k down its rows. Neither A nor d
+// may be touched until the wait. Adding kNextRows to b is 16 rows on.
 constexpr uint64_t kNextRows = 16 * 128 >> 4;
 __device__ __forceinline__ void group_multiply_rows(float (&d)[8][4], const uint32_t (&a)[4], uint64_t b) {
   asm volatile(
@@ -117,15 +116,6 @@ __device__ __forceinline__ void group_multiply_rows(float (&d)[8][4], const uint
         "+f"(d[2][0]), "+f"(d[2][1]), "+f"(d[2][2]), "+f"(d[2][3]), "+f"(d[3][0]), "+f"(d[3][1]), "+f"(d[3][2]), "+f"(d[3][3]),
         "+f"(d[4][0]), "+f"(d[4][1]), "+f"(d[4][2]), "+f"(d[4][3]), "+f"(d[5][0]), "+f"(d[5][1]), "+f"(d[5][2]), "+f"(d[5][3]),
         "+f"(d[6][0]), "+f"(d[6][1]), "+f"(d[6][2]), "+f"(d[6][3]), "+f"(d[7][0]), "+f"(d[7][1]), "+f"(d[7][2]), "+f"(d[7][3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
-}
-__device__ __forceinline__ void group_multiply_rows(float (&d)[4][4], const uint32_t (&a)[4], uint64_t b) {
-  asm volatile(
-      "{.reg .pred p; setp.eq.b32 p, 0, 0; "
-      "wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15}, {%16, "
-      "%17, %18, %19}, %20, p, 1, 1, 1;}"
-      : "+f"(d[0][0]), "+f"(d[0][1]), "+f"(d[0][2]), "+f"(d[0][3]), "+f"(d[1][0]), "+f"(d[1][1]), "+f"(d[1][2]), "+f"(d[1][3]),
-        "+f"(d[2][0]), "+f"(d[2][1]), "+f"(d[2][2]), "+f"(d[2][3]), "+f"(d[3][0]), "+f"(d[3][1]), "+f"(d[3][2]), "+f"(d[3][3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
 }
 
@@ -181,10 +171,7 @@ void group_multiply(float (&d)[kN][4], uint64_t a, uint64_t b, bool accumulate) 
   simt::group_multiply(d[0], 4 * kN, a, b, accumulate);
 }
 constexpr uint64_t kNextRows = 16 * 128 >> 4;
-template <int kN>
-void group_multiply_rows(float (&d)[kN][4], const uint32_t (&a)[4], uint64_t b) {
-  simt::group_multiply_rows(d[0], 4 * kN, a, b);
-}
+inline void group_multiply_rows(float (&d)[8][4], const uint32_t (&a)[4], uint64_t b) { simt::group_multiply_rows(d[0], a, b); }
 template <int kCount>
 void registers_up() {
   simt::set_registers(kCount, true);

@@ -40,7 +40,7 @@ struct PairGradient {
         k(k_),
         log2_normaliser(normaliser),
         exponent(exponent_),
-        hopper(rows_.tensor() && rows_.slabs() <= HopperBackward::kMostSlabs && hopper_chosen()),
+        hopper(rows_.tensor() && rows_.slabs() <= HopperBackward::most_slabs(rows_.split()) && hopper_chosen()),
         fused(!hopper && rows_.tensor() && rows_.slabs() <= FusedShape::kMostSlabs),
         panels(arena, rows_.padded_rows, panel_limit(), rows_.padded_rows, rows_.stride, block()),
         panel(rows_.tensor() ? nullptr : arena.take<float>(size_t(rows_.padded_rows) * panels.rows)),
@@ -57,7 +57,7 @@ struct PairGradient {
   ProductBlock block() const {
     if (!rows.tensor()) return kFloatBlock;
     const int longest = tensor_block(rows.split()).longest;
-    if (hopper) return {HopperBackward::kRows, HopperBackward::kWideSlice, HopperBackward::kSide, longest};
+    if (hopper) return {HopperBackward::kRows, HopperBackward::kSliceSlabs * slab_depth(rows.split()), HopperBackward::kSide, longest};
     if (fused) return {FusedShape::kSide, rows.stride, FusedShape::kSide, longest};
     return tensor_block(rows.split());
   }

@@ -32,8 +32,8 @@ uint64_t matrix_descriptor(const void* memory);
 
 // m64nNk16 of bfloat16: the four warps of a warpgroup add A B' to d, `count` = N / 2 floats of each thread, or set it.
 void group_multiply(float* d, int count, uint64_t a, uint64_t b, bool accumulate);
-// d += A B, A from registers as mma.sync takes it and B with k down its rows, within one slab of 64 columns: N is at most 64.
-void group_multiply_rows(float* d, int count, const uint32_t (&a)[4], uint64_t b);
+// m64n64k16: d += A B, A from registers as mma.sync takes it, B a slab of 64 columns with k down its rows.
+void group_multiply_rows(float* d, const uint32_t (&a)[4], uint64_t b);
 void group_fence();
 void group_commit();
 void group_wait(int pending);

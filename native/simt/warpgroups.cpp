@@ -14,6 +14,7 @@ namespace simt {
 namespace {
 
 constexpr int kWarp = 32, kWarps = 32, kMostFloats = 64, kMostAccumulators = 4, kMostProducts = 64, kMostGroups = 16;
+constexpr char kTouched[] = "an accumulator of wgmma was written before the wait for it";
 constexpr int kRegisters = 64 * 1024, kMostAtStart = 168;
 
 // d of one warp while products that change it are in flight.
@@ -95,6 +96,7 @@ void multiply(const Product& product, int warp) {
   double a[16][16], b[16][2 * kMostFloats], sum[2 * kMostFloats];
   if (product.from_registers) {
     read_registers(a, product);
+    require((product.b << 4) % 1024 == 0, "rows of wgmma's right operand that do not start with a swizzle pattern");
     for (int k = 0; k < 16; ++k) read_row(b[k], product.b, k, columns / 8);
   } else {
     for (int i = 0; i < 16; ++i) read_row(a[i], product.a, 16 * (warp % 4) + i, 2);
@@ -146,7 +148,7 @@ void issue_for_warp(Words* all) {
       for (int r = 0; r < 4; ++r) product.value[lane][r] = product.registers[lane][r];
     }
     if (!fresh) {
-      for (int i = 0; i < first.count; ++i) require(own.d[i] != own.d[i], "an accumulator of wgmma was written before the wait for it");
+      for (int i = 0; i < first.count; ++i) require(own.d[i] != own.d[i], kTouched);
       continue;
     }
     to->of_lane[lane] = own.d;
@@ -166,8 +168,13 @@ void finish_groups(Words* all) {
       multiply(product, current->warp);
       Accumulator& to = *product.to;
       if (--to.products > 0) continue;
-      for (int lane = 0; lane < kWarp; ++lane)
-        for (int i = 0; i < to.count; ++i) to.of_lane[lane][i] = to.value[lane][i];
+      for (int lane = 0; lane < kWarp; ++lane) {
+        float* const d = to.of_lane[lane];
+        for (int i = 0; i < to.count; ++i) {
+          require(d[i] != d[i], kTouched);
+          d[i] = to.value[lane][i];
+        }
+      }
       warp.fenced = false;  // the registers may be used again, and a fence must follow
     }
   }
@@ -224,9 +231,7 @@ uint64_t matrix_descriptor(const void* memory) {
 }
 
 void group_multiply(float* d, int count, uint64_t a, uint64_t b, bool accumulate) { issue(d, count, a, b, accumulate, false); }
-void group_multiply_rows(float* d, int count, const uint32_t (&a)[4], uint64_t b) {
-  issue(d, count, reinterpret_cast<uint64_t>(&a[0]), b, true, true);
-}
+void group_multiply_rows(float* d, const uint32_t (&a)[4], uint64_t b) { issue(d, 32, reinterpret_cast<uint64_t>(&a[0]), b, true, true); }
 
 void group_fence() {
   exchange(Operation::group_fence, Words{}, [](Words*) { own().fenced = true; });
