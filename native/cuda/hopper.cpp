@@ -40,8 +40,7 @@ template <bool kSplit>
 __global__ void __launch_bounds__(HopperTile::kThreads, 1) hopper_products(const __grid_constant__ CUtensorMap map, Rows u, float* half) {
 #ifdef CK_HOPPER
   CK_SHARED_MEMORY(shared);
-  HopperRing ring(shared);
-  ring.init();
+  TileRing ring(shared);
   const int row0 = int(blockIdx.x) * HopperTile::kSide, slabs = u.slabs();
   const auto produce = [&] {
     for (int s = 0; s < slabs; ++s) ring.load(map, row0, row0, s);
@@ -76,9 +75,9 @@ unsigned persistent_blocks(int most) {
   return unsigned(processors > 0 && processors < most ? processors : most);
 }
 
-cudaError_t encode_slabs(CUtensorMap* map, const Rows& rows) {
+cudaError_t encode_slabs(CUtensorMap* map, const Rows& rows, int box_rows) {
   const cuuint64_t sizes[2] = {rows.packed_stride(), cuuint64_t(rows.padded_rows)}, strides[1] = {rows.packed_stride() * sizeof(uint16_t)};
-  const cuuint32_t box[2] = {kSlabHalves, HopperTile::kSide}, element_strides[2] = {1, 1};
+  const cuuint32_t box[2] = {kSlabHalves, cuuint32_t(box_rows)}, element_strides[2] = {1, 1};
   const CUresult result =
       encoder()(map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, rows.packed, sizes, strides, box, element_strides, CU_TENSOR_MAP_INTERLEAVE_NONE,
                 CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);

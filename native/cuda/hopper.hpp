@@ -13,8 +13,8 @@ bool hopper_chosen();
 // Blocks that fill the device once.
 unsigned persistent_blocks(int most);
 
-// The map of the packed rows, whose box is a slab of kSide rows.
-cudaError_t encode_slabs(CUtensorMap* map, const Rows& rows);
+// The map of the packed rows, whose box is a slab of `box_rows` rows.
+cudaError_t encode_slabs(CUtensorMap* map, const Rows& rows, int box_rows = kTensorRows);
 
 // half[i] = u_i . u_i / 2 by exactly the arithmetic of a tile's element.
 void hopper_half_squares(Run& run, const Rows& rows, float* half);

@@ -104,6 +104,21 @@ __device__ __forceinline__ void group_multiply(float (&d)[8][4], uint64_t a, uin
       : "l"(a), "l"(b), "r"(int(accumulate)));
 }
 
+// d += A B over 16 rows of B: A 64 rows, in registers as mma.sync takes it, B a slab of 64 columns with k down its rows. Neither A nor d
+// may be touched until the wait. Adding kNextRows to b is 16 rows on.
+constexpr uint64_t kNextRows = 16 * 128 >> 4;
+__device__ __forceinline__ void group_multiply_rows(float (&d)[8][4], const uint32_t (&a)[4], uint64_t b) {
+  asm volatile(
+      "{.reg .pred p; setp.eq.b32 p, 0, 0; "
+      "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, "
+      "%17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, {%32, %33, %34, %35}, %36, p, 1, 1, 1;}"
+      : "+f"(d[0][0]), "+f"(d[0][1]), "+f"(d[0][2]), "+f"(d[0][3]), "+f"(d[1][0]), "+f"(d[1][1]), "+f"(d[1][2]), "+f"(d[1][3]),
+        "+f"(d[2][0]), "+f"(d[2][1]), "+f"(d[2][2]), "+f"(d[2][3]), "+f"(d[3][0]), "+f"(d[3][1]), "+f"(d[3][2]), "+f"(d[3][3]),
+        "+f"(d[4][0]), "+f"(d[4][1]), "+f"(d[4][2]), "+f"(d[4][3]), "+f"(d[5][0]), "+f"(d[5][1]), "+f"(d[5][2]), "+f"(d[5][3]),
+        "+f"(d[6][0]), "+f"(d[6][1]), "+f"(d[6][2]), "+f"(d[6][3]), "+f"(d[7][0]), "+f"(d[7][1]), "+f"(d[7][2]), "+f"(d[7][3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+}
+
 // ---- Registers and barriers of a part of the block
 // ---------------------------------------------------------------------------------------
 
@@ -155,6 +170,8 @@ template <int kN>
 void group_multiply(float (&d)[kN][4], uint64_t a, uint64_t b, bool accumulate) {
   simt::group_multiply(d[0], 4 * kN, a, b, accumulate);
 }
+constexpr uint64_t kNextRows = 16 * 128 >> 4;
+inline void group_multiply_rows(float (&d)[8][4], const uint32_t (&a)[4], uint64_t b) { simt::group_multiply_rows(d[0], a, b); }
 template <int kCount>
 void registers_up() {
   simt::set_registers(kCount, true);

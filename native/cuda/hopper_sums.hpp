@@ -101,8 +101,7 @@ __global__ void __launch_bounds__(HopperTile::kThreads, 1)
 #ifdef CK_HOPPER
   static_assert(kFixed || kMaxima, "a running maximum is a maximum");
   CK_SHARED_MEMORY(shared);
-  HopperRing ring(shared);
-  ring.init();
+  TileRing ring(shared);
   const int slabs = job.rows.slabs();
   const auto each_tile = [&](const auto& start, const auto& tile) {
     for (int index = int(blockIdx.x); index < super_tiles; index += int(gridDim.x)) {
@@ -127,7 +126,7 @@ __global__ void __launch_bounds__(HopperTile::kThreads, 1)
       HopperFragments tile;
       hopper_multiply<kSplit>(tile, ring, slabs, group);
       score_tile<HopperTile>(tile, job, policy, row, col, at);
-      add_hopper_tile<kFixed, kMaxima>(job, tile, ring.fold(), super, row, col, at, t);
+      add_hopper_tile<kFixed, kMaxima>(job, tile, ring.fold, super, row, col, at, t);
     });
   };
   run_warpgroups(produce, consume);

@@ -24,62 +24,79 @@ struct HopperTile {
   static_assert(kSide == kTensorRows, "rows are padded to whole tiles");
 };
 
-// The block's ring, as one of its threads goes through it.
+// A block's ring of stages, as one of its threads goes through it.
+template <int kStages, int kStageBytes>
 class HopperRing {
  public:
-  __device__ __forceinline__ explicit HopperRing(unsigned char* shared)
-      : stages_(shared),
-        full_(reinterpret_cast<uint64_t*>(shared + HopperTile::kStages * HopperTile::kStageBytes + HopperTile::kFoldFloats * 4)),
-        empty_(full_ + HopperTile::kStages) {}
+  static constexpr int kBarriers = 2 * kStages;
 
-  // Called by all threads of the block.
+  __device__ __forceinline__ HopperRing(unsigned char* stages, uint64_t* barriers)
+      : stages_(stages), full_(barriers), empty_(barriers + kStages) {}
+
+  // One thread of the block, which then calls barrier_init_fence.
   __device__ __forceinline__ void init() {
-    if (threadIdx.x == 0) {
-      for (int s = 0; s < HopperTile::kStages; ++s) {
-        barrier_init(full_ + s, 1);
-        barrier_init(empty_ + s, HopperTile::kConsumerWarps);
-      }
-      barrier_init_fence();
+    for (int s = 0; s < kStages; ++s) {
+      barrier_init(full_ + s, 1);
+      barrier_init(empty_ + s, HopperTile::kConsumerWarps);
     }
-    __syncthreads();
   }
 
-  // Where the consumers fold.
-  __device__ __forceinline__ float* fold() const {
-    return reinterpret_cast<float*>(stages_ + HopperTile::kStages * HopperTile::kStageBytes);
-  }
-
-  // The producer: slab `index` of both operands of the tile at (row, column).
-  __device__ __forceinline__ void load(const CUtensorMap& map, int row, int column, int index) {
+  // The producer: the next stage, when it is empty. Copies of kStageBytes bytes to it must follow, on full().
+  __device__ __forceinline__ unsigned char* fill() {
     barrier_wait(empty_ + slot_, parity_ ^ 1);
-    barrier_expect(full_ + slot_, HopperTile::kStageBytes);
-    unsigned char* const stage = stages_ + slot_ * HopperTile::kStageBytes;
-    copy_box(stage, map, index * kSlabHalves, row, full_ + slot_);
-    copy_box(stage + HopperTile::kOperandBytes, map, index * kSlabHalves, column, full_ + slot_);
-    advance();
+    barrier_expect(full_ + slot_, kStageBytes);
+    last_ = full_ + slot_;
+    return advance();
   }
+  __device__ __forceinline__ uint64_t* full() const { return last_; }
 
-  // A consumer: the next stage, when it is full.
+  // A consumer: the next stage, when it is full, and the barrier on which it gives back the stage that it has got last.
   __device__ __forceinline__ const unsigned char* next() {
     barrier_wait(full_ + slot_, parity_);
-    const unsigned char* const stage = stages_ + slot_ * HopperTile::kStageBytes;
     last_ = empty_ + slot_;
-    advance();
-    return stage;
+    return advance();
   }
-  // The barrier on which a consumer gives back the stage that it has got last.
-  __device__ __forceinline__ uint64_t* last() const { return last_; }
+  __device__ __forceinline__ uint64_t* empty() const { return last_; }
 
  private:
-  __device__ __forceinline__ void advance() {
-    if (++slot_ < HopperTile::kStages) return;
-    slot_ = 0;
-    parity_ ^= 1;
+  __device__ __forceinline__ unsigned char* advance() {
+    unsigned char* const stage = stages_ + slot_ * kStageBytes;
+    if (++slot_ == kStages) {
+      slot_ = 0;
+      parity_ ^= 1;
+    }
+    return stage;
   }
 
   unsigned char* stages_;
   uint64_t *full_, *empty_, *last_ = nullptr;
   int slot_ = 0, parity_ = 0;
+};
+
+// The ring of both operands of a tile, with where the consumers fold behind it. All of the block's threads make it.
+class TileRing : public HopperRing<HopperTile::kStages, HopperTile::kStageBytes> {
+ public:
+  __device__ __forceinline__ explicit TileRing(unsigned char* shared)
+      : HopperRing(shared, reinterpret_cast<uint64_t*>(shared + kFold + HopperTile::kFoldFloats * 4)),
+        fold(reinterpret_cast<float*>(shared + kFold)) {
+    if (threadIdx.x == 0) {
+      init();
+      barrier_init_fence();
+    }
+    __syncthreads();
+  }
+
+  // The producer: slab `index` of both operands of the tile at (row, column).
+  __device__ __forceinline__ void load(const CUtensorMap& map, int row, int column, int index) {
+    unsigned char* const stage = fill();
+    copy_box(stage, map, index * kSlabHalves, row, full());
+    copy_box(stage + HopperTile::kOperandBytes, map, index * kSlabHalves, column, full());
+  }
+
+  float* const fold;
+
+ private:
+  static constexpr int kFold = HopperTile::kStages * HopperTile::kStageBytes;
 };
 
 using HopperFragments = Fragments<HopperTile::kRowFragments, HopperTile::kColumnFragments>;
@@ -91,7 +108,7 @@ __device__ __forceinline__ void give_back(uint64_t* empty) {
 
 // tile = A B' of the ring's next `slabs` slabs, for the consumer warpgroup `group`.
 template <bool kSplit>
-__device__ __forceinline__ void hopper_multiply(HopperFragments& tile, HopperRing& ring, int slabs, int group) {
+__device__ __forceinline__ void hopper_multiply(HopperFragments& tile, TileRing& ring, int slabs, int group) {
   constexpr int kHalfBytes = HopperTile::kOperandBytes / 2;
   if constexpr (!kSplit) {
     uint64_t* before = nullptr;
@@ -104,7 +121,7 @@ __device__ __forceinline__ void hopper_multiply(HopperFragments& tile, HopperRin
       group_commit();
       group_wait<1>();  // the slab before
       if (before) give_back(before);
-      before = ring.last();
+      before = ring.empty();
     }
     group_wait<0>();
     give_back(before);
@@ -136,7 +153,7 @@ __device__ __forceinline__ void hopper_multiply(HopperFragments& tile, HopperRin
           for (int e = 0; e < 4; ++e) tile[0][half * kHalf + j][e] += same[j][e] + (first[j][e] + second[j][e]);
         }
       }
-      give_back(ring.last());
+      give_back(ring.empty());
     }
   }
 }

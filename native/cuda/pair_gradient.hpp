@@ -4,13 +4,15 @@
 //   coefficients   G of the panel's rows against all rows, k-major [padded_rows, panel rows]; one block a tile, S computed again
 //   product.hpp    D = G u, and from D to the gradient
 //
-// On tensor cores rows of few columns take the fused kernel of tensor_backward.hpp instead, which stores no coefficient at all.
+// On tensor cores rows of few columns take the fused kernel of tensor_backward.hpp (compute capability 9.0: hopper_backward.hpp) instead,
+// which stores no coefficient at all.
 //
 // A panel has about 2 d rows, so G takes as much memory as a few copies of the input for any number of rows, never rows x rows.
 // l is a row's log2 normaliser, so no exponent can overflow whatever the temperature. An exponent common to all rows is added to
 // make the largest coefficient that matters about 1; finish takes it out in double, and gradients down to the denormals keep their
 // accuracy.
 #pragma once
+#include "cuda/hopper_backward.hpp"
 #include "cuda/normaliser.hpp"
 #include "cuda/pair_cells.hpp"
 #include "cuda/product.hpp"
@@ -23,7 +25,8 @@ struct PairGradient {
   double k;
   const double* log2_normaliser;  // [rows]; one number where the policy is one-sided
   const double* exponent;         // one number
-  bool fused;
+  bool hopper;                    // the kernel of hopper_backward.hpp runs
+  bool fused;                     // or that of tensor_backward.hpp
   Panels panels;
   float* panel;  // float32: [padded_rows, panels.rows]
   CoefficientPanel tensor_panel;
@@ -37,22 +40,25 @@ struct PairGradient {
         k(k_),
         log2_normaliser(normaliser),
         exponent(exponent_),
-        fused(rows_.tensor() && rows_.slabs() <= FusedShape::kMostSlabs),
+        hopper(rows_.tensor() && rows_.slabs() <= HopperBackward::most_slabs(rows_.split()) && hopper_chosen()),
+        fused(!hopper && rows_.tensor() && rows_.slabs() <= FusedShape::kMostSlabs),
         panels(arena, rows_.padded_rows, panel_limit(), rows_.padded_rows, rows_.stride, block()),
         panel(rows_.tensor() ? nullptr : arena.take<float>(size_t(rows_.padded_rows) * panels.rows)),
-        tensor_panel(arena, panels, rows_.split(), rows_.tensor() && !fused),
+        tensor_panel(arena, panels, rows_.split(), rows_.tensor() && !hopper && !fused),
         weighted(shift.fixed && shift.headroom == 0),
         coefficients{k_, shift.reference, normaliser, exponent_, rows_.tensor() ? arena.take<Normaliser>(rows_.padded_rows) : nullptr} {}
 
  private:
   // Enough rows for the device to be full, few enough for G to stay in a large device's cache; without G, for D to take little memory.
   int panel_limit() const {
-    if (fused) return 16384;
+    if (hopper || fused) return 16384;
     return 2 * rows.stride < 1024 ? 2 * rows.stride : 1024;
   }
   ProductBlock block() const {
     if (!rows.tensor()) return kFloatBlock;
-    if (fused) return {FusedShape::kSide, rows.stride, FusedShape::kSide, tensor_block(rows.split()).longest};
+    const int longest = tensor_block(rows.split()).longest;
+    if (hopper) return {HopperBackward::kRows, HopperBackward::kSliceSlabs * slab_depth(rows.split()), HopperBackward::kSide, longest};
+    if (fused) return {FusedShape::kSide, rows.stride, FusedShape::kSide, longest};
     return tensor_block(rows.split());
   }
 };
@@ -100,6 +106,8 @@ __global__ void __launch_bounds__(Tile::kThreads, 4) coefficients(PairGradient j
 template <Sides kSides, bool kSplit, class Policy>
 void launch_tensor_panel(Run& run, const PairGradient& job, const Policy& policy, int first) {
   const int left = job.rows.padded_rows - first, rows = left < job.panels.rows ? left : job.panels.rows;
+  const FusedJob of_panel{job.coefficients, job.rows, job.panels};
+  if (job.hopper) return launch_hopper_panel<kSides, kSplit>(run, of_panel, policy, first, rows);
   if (job.fused) {
     constexpr int kMost = FusedShape::kMostSlabs;
     static_assert(kLeastSplitColumns / slab_depth(true) > kMost / 2);
@@ -109,8 +117,7 @@ void launch_tensor_panel(Run& run, const PairGradient& job, const Policy& policy
       if (narrow) kernel = fused_backward<kMost / 2, kSides, kSplit, Policy>;
     }
     const dim3 grid(unsigned(rows / FusedShape::kSide), unsigned(job.panels.splits));
-    run.launch(kernel, grid, FusedShape::kThreads, FusedShape::shared_bytes(narrow ? kMost / 2 : kMost),
-               FusedJob{job.coefficients, job.rows, job.panels}, policy, first);
+    run.launch(kernel, grid, FusedShape::kThreads, FusedShape::shared_bytes(narrow ? kMost / 2 : kMost), of_panel, policy, first);
     return;
   }
   const dim3 grid(unsigned(job.rows.padded_rows / LargeTile::kSide), unsigned(job.panels.rows / LargeTile::kSide));

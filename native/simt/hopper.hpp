@@ -2,8 +2,9 @@
 //
 // They are as hard on a kernel as those of tensor_core.hpp. A tensor copy poisons its box when it is issued and lands when no thread
 // can go on otherwise, the latest moment a GPU allows. wgmma's accumulators are NaN from issue to the wait that covers it, and its
-// operands are read only then, so that memory filled again too early shows. What ordinary stores wrote to shared memory is seen by
-// neither unless a fence of the asynchronous proxy followed; wgmma finds the difference and says so.
+// operands are read only then, so that memory filled again too early shows; operands in registers must still be what they were. What
+// ordinary stores wrote to shared memory is seen by neither unless a fence of the asynchronous proxy followed; wgmma finds the difference
+// and says so.
 #pragma once
 #include "cuda.h"
 #include "simt.hpp"
@@ -26,11 +27,13 @@ void copy_box(void* to, const CUtensorMap& map, int column, int row, uint64_t* b
 
 // ---- wgmma --------------------------------------------------------------------------------------------------------------------------
 
-// Where `memory` lies as a matrix descriptor's address: K-major, 128-byte swizzle, groups of 8 rows 1024 bytes apart.
+// Where `memory` lies as a matrix descriptor's address: 128-byte swizzle, groups of 8 rows 1024 bytes apart.
 uint64_t matrix_descriptor(const void* memory);
 
 // m64nNk16 of bfloat16: the four warps of a warpgroup add A B' to d, `count` = N / 2 floats of each thread, or set it.
 void group_multiply(float* d, int count, uint64_t a, uint64_t b, bool accumulate);
+// m64n64k16: d += A B, A from registers as mma.sync takes it, B a slab of 64 columns with k down its rows.
+void group_multiply_rows(float* d, const uint32_t (&a)[4], uint64_t b);
 void group_fence();
 void group_commit();
 void group_wait(int pending);

@@ -63,6 +63,7 @@ enum class Operation : int {
   load_matrix,
   multiply,
   group_multiply,
+  group_multiply_rows,
   group_fence,
   group_commit,
   group_wait,

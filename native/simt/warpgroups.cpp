@@ -14,6 +14,7 @@ namespace simt {
 namespace {
 
 constexpr int kWarp = 32, kWarps = 32, kMostFloats = 64, kMostAccumulators = 4, kMostProducts = 64, kMostGroups = 16;
+constexpr char kTouched[] = "an accumulator of wgmma was written before the wait for it";
 constexpr int kRegisters = 64 * 1024, kMostAtStart = 168;
 
 // d of one warp while products that change it are in flight.
@@ -23,10 +24,13 @@ struct Accumulator {
   int count;
   int products;  // in flight; 0: free
 };
+// A is a matrix in shared memory, or registers: then `a` is 0, and B's rows run over k instead of its columns.
 struct Product {
   uint64_t a, b;
   Accumulator* to;
-  bool accumulate;
+  bool accumulate, from_registers;
+  const uint32_t* registers[kWarp];
+  uint32_t value[kWarp][4];  // of the registers at the issue
 };
 struct WarpState {
   Accumulator accumulators[kMostAccumulators];
@@ -49,14 +53,17 @@ WarpState& own() { return state.warps[current->warp]; }
 
 struct Argument {
   float* d;
-  uint64_t a, b;
-  uint16_t count, accumulate;
+  uint64_t a, b;  // a: the descriptor or the address of the registers
+  uint16_t count;
+  uint8_t accumulate, from_registers;
 };
 
-// 16 bfloat16 of a row, from k on: two chunks of 16 bytes.
-void read_operand(double* to, uint64_t descriptor, int row) {
+// `chunks` times 8 bfloat16 of a row of the matrix, from the descriptor's first column on.
+void read_row(double* to, uint64_t descriptor, int row, int chunks) {
   const size_t start = size_t(descriptor & 0x3FFF) << 4, group = size_t(descriptor >> 32 & 0x3FFF) << 4;
-  for (int chunk = 0; chunk < 2; ++chunk) {
+  require(start % 1024 < 128, "a matrix of wgmma that does not start in the first row of its swizzle pattern");
+  require(start % 128 + 16 * chunks <= 128, "a matrix of wgmma that ends outside of the 128 bytes of a swizzled row");
+  for (int chunk = 0; chunk < chunks; ++chunk) {
     const size_t at = swizzle(start + row / 8 * group + row % 8 * 128 + 16 * chunk);
     unsigned char* const memory = shared_memory() + at;
     require(is_shared(memory, 16), "wgmma of memory that is not shared memory");
@@ -69,16 +76,35 @@ void read_operand(double* to, uint64_t descriptor, int row) {
   }
 }
 
+// The warp's 16 rows of A, as a fragment of mma.sync, whose registers must still hold what they held at the issue.
+void read_registers(double (*a)[16], const Product& product) {
+  for (int lane = 0; lane < kWarp; ++lane) {
+    for (int r = 0; r < 4; ++r) {
+      const uint32_t word = product.value[lane][r];
+      require(product.registers[lane][r] == word, "a register of wgmma's left operand was written before the wait for it");
+      double* const to = &a[lane / 4 + r % 2 * 8][lane % 4 * 2 + r / 2 * 8];
+      to[0] = widen(uint16_t(word));
+      to[1] = widen(uint16_t(word >> 16));
+    }
+  }
+}
+
 // The warp's 16 rows of one product.
 void multiply(const Product& product, int warp) {
   Accumulator& to = *product.to;
   const int columns = 2 * to.count;
   double a[16][16], b[16][2 * kMostFloats], sum[2 * kMostFloats];
-  for (int i = 0; i < 16; ++i) read_operand(a[i], product.a, 16 * (warp % 4) + i);
-  for (int n = 0; n < columns; ++n) {
-    double row[16];
-    read_operand(row, product.b, n);
-    for (int k = 0; k < 16; ++k) b[k][n] = row[k];
+  if (product.from_registers) {
+    read_registers(a, product);
+    require((product.b << 4) % 1024 == 0, "rows of wgmma's right operand that do not start with a swizzle pattern");
+    for (int k = 0; k < 16; ++k) read_row(b[k], product.b, k, columns / 8);
+  } else {
+    for (int i = 0; i < 16; ++i) read_row(a[i], product.a, 16 * (warp % 4) + i, 2);
+    for (int n = 0; n < columns; ++n) {
+      double row[16];
+      read_row(row, product.b, n, 2);
+      for (int k = 0; k < 16; ++k) b[k][n] = row[k];
+    }
   }
   for (int i = 0; i < 16; ++i) {
     for (int n = 0; n < columns; ++n) sum[n] = 0;
@@ -91,7 +117,7 @@ void multiply(const Product& product, int warp) {
   }
 }
 
-void issue(Words* all) {
+void issue_for_warp(Words* all) {
   WarpState& warp = own();
   Argument first;
   std::memcpy(&first, &all[0], sizeof first);
@@ -104,14 +130,25 @@ void issue(Words* all) {
     if (!to && accumulator.products == 0) to = &accumulator;
   }
   require(to && warp.issued - warp.done < kMostProducts, "more wgmma in flight than the emulation has room for");
-  require(!fresh || warp.fenced, "wgmma of registers that no wgmma.fence came before");
+  require(warp.fenced || (!fresh && !first.from_registers), "wgmma of registers that no wgmma.fence came before");
+  Product& product = warp.products[warp.issued++ % kMostProducts];
+  product.a = first.from_registers ? 0 : first.a;
+  product.b = first.b;
+  product.to = to;
+  product.accumulate = first.accumulate != 0;
+  product.from_registers = first.from_registers != 0;
   to->count = first.count;
   for (int lane = 0; lane < kWarp; ++lane) {
     Argument own;
     std::memcpy(&own, &all[lane], sizeof own);
-    require(own.a == first.a && own.b == first.b && own.accumulate == first.accumulate, "lanes of one warp give wgmma different operands");
+    require((first.from_registers || own.a == first.a) && own.b == first.b && own.accumulate == first.accumulate,
+            "lanes of one warp give wgmma different operands");
+    if (first.from_registers) {
+      product.registers[lane] = reinterpret_cast<const uint32_t*>(own.a);
+      for (int r = 0; r < 4; ++r) product.value[lane][r] = product.registers[lane][r];
+    }
     if (!fresh) {
-      for (int i = 0; i < first.count; ++i) require(own.d[i] != own.d[i], "an accumulator of wgmma was written before the wait for it");
+      for (int i = 0; i < first.count; ++i) require(own.d[i] != own.d[i], kTouched);
       continue;
     }
     to->of_lane[lane] = own.d;
@@ -119,8 +156,7 @@ void issue(Words* all) {
     poison_bytes(reinterpret_cast<unsigned char*>(own.d), first.count * sizeof(float));
   }
   ++to->products;
-  warp.products[warp.issued++ % kMostProducts] = {first.a, first.b, to, first.accumulate != 0};
-  for (uint64_t word : {first.a, first.b, uint64_t(first.count), uint64_t(first.accumulate)})
+  for (uint64_t word : {product.a, product.b, uint64_t(first.count), uint64_t(first.accumulate), uint64_t(first.from_registers)})
     warp.history = (warp.history ^ word) * 0x9E3779B97F4A7C15u;
 }
 
@@ -132,12 +168,26 @@ void finish_groups(Words* all) {
       multiply(product, current->warp);
       Accumulator& to = *product.to;
       if (--to.products > 0) continue;
-      for (int lane = 0; lane < kWarp; ++lane)
-        for (int i = 0; i < to.count; ++i) to.of_lane[lane][i] = to.value[lane][i];
+      for (int lane = 0; lane < kWarp; ++lane) {
+        float* const d = to.of_lane[lane];
+        for (int i = 0; i < to.count; ++i) {
+          require(d[i] != d[i], kTouched);
+          d[i] = to.value[lane][i];
+        }
+      }
       warp.fenced = false;  // the registers may be used again, and a fence must follow
     }
   }
   release(ordering_tag(32 + current->warp));
+}
+
+void issue(float* d, int count, uint64_t a, uint64_t b, bool accumulate, bool from_registers) {
+  require(count <= kMostFloats, "a wgmma with more columns than the emulation has room for");
+  const Argument mine = {d, a, b, uint16_t(count), accumulate, from_registers};
+  Words words{};
+  static_assert(sizeof mine <= sizeof words);
+  std::memcpy(&words, &mine, sizeof mine);
+  exchange(from_registers ? Operation::group_multiply_rows : Operation::group_multiply, words, issue_for_warp);
 }
 
 }  // namespace
@@ -180,14 +230,8 @@ uint64_t matrix_descriptor(const void* memory) {
   return uint64_t(at >> 4) | uint64_t(1) << 16 | uint64_t(1024 >> 4) << 32 | uint64_t(1) << 62;
 }
 
-void group_multiply(float* d, int count, uint64_t a, uint64_t b, bool accumulate) {
-  require(count <= kMostFloats, "a wgmma with more columns than the emulation has room for");
-  const Argument mine = {d, a, b, uint16_t(count), uint16_t(accumulate)};
-  Words words{};
-  static_assert(sizeof mine <= sizeof words);
-  std::memcpy(&words, &mine, sizeof mine);
-  exchange(Operation::group_multiply, words, issue);
-}
+void group_multiply(float* d, int count, uint64_t a, uint64_t b, bool accumulate) { issue(d, count, a, b, accumulate, false); }
+void group_multiply_rows(float* d, const uint32_t (&a)[4], uint64_t b) { issue(d, 32, reinterpret_cast<uint64_t>(&a[0]), b, true, true); }
 
 void group_fence() {
   exchange(Operation::group_fence, Words{}, [](Words*) { own().fenced = true; });

@@ -28,11 +28,18 @@ describe('compute capability 9.0', () => {
     delete process.env.CONTRASTIVE_KERNELS_HOPPER;
   });
 
+  // Up to 768 columns, 256 of bfloat16x3, the backward has a kernel of its own too.
   test.each(TENSOR_PRECISIONS)('%s: losses and gradients agree with float64', (precision) => {
-    for (const [turn, family] of FAMILIES.entries()) {
-      const cols = [129, 200, 257][turn % 3];
+    const shapes = FAMILIES.map((family, turn) => ({ family, pairs: 12 + turn, cols: [129, 200, 257][turn % 3], turn }));
+    const larger = [
+      { family: 'confident', pairs: 101, cols: 256, turn: 0 },
+      { family: 'correlated', pairs: 67, cols: 768, turn: 1 },
+      { family: 'confident', pairs: 35, cols: 700, turn: 0 },
+      { family: 'random', pairs: 130, cols: 130, turn: 2 },
+    ] as const;
+    for (const { family, pairs, cols, turn } of [...shapes, ...larger]) {
       const temperature = [0.005, 0.07, 10][turn % 3];
-      const z = layOut(makeViews(family, 12 + turn, cols, turn), 'halves');
+      const z = layOut(makeViews(family, pairs, cols, turn), 'halves');
       const { rows, norms } = roundedRows(z, precision, true);
       const run = () => ntXent(z, { precision, temperature, gradients: true, reduction: 'none' });
       const got = on('90', run);

@@ -1,5 +1,6 @@
 // The models of the instructions of compute capability 9.0 against plain loops, and planted bugs around them, each of which must be
-// reported: a product of two matrices that one thread loads and a warpgroup multiplies, as hopper_tile.hpp does it.
+// reported: a product of two matrices that one thread loads and a warpgroup multiplies, as hopper_tile.hpp does it, and one whose left
+// operand lies in registers, as in hopper_backward.hpp.
 #include <cmath>
 #include <vector>
 
@@ -43,6 +44,8 @@ enum class Bug {
   not_initialised,
   warp_left_out,
   touched,
+  second_row,
+  second_chunk,
   too_many_registers,
   few_registers,
 };
@@ -91,7 +94,8 @@ __global__ void product(const __grid_constant__ CUtensorMap map, float* out) {
     if (kBug != Bug::no_group_fence) group_fence();
     for (int k = 0; k < 4; ++k) {
       if (kBug == Bug::warp_left_out && warp == 7 && step == 2 && k == 3) continue;
-      group_multiply(d, a + 2 * k, b + 2 * k, step + k > 0);
+      const int off = kBug == Bug::second_row ? 8 : kBug == Bug::second_chunk ? 1 : 0;
+      group_multiply(d, a + 2 * k, b + 2 * k + off, step + k > 0);
       if (kBug == Bug::touched && k == 1) d[0][0] = 1;
     }
     if (kBug != Bug::no_commit) group_commit();
@@ -136,6 +140,87 @@ Outcome run_product() {
     for (int i = 0; i < kSide * kSide; ++i) {
       double want = 0;
       for (int k = 0; k < kSteps * 64; ++k) want += double(inside(i / kSide, k)) * inside(kSide + i % kSide, k);
+      if (operands.out.data[i] != float(want)) return 3;
+    }
+    return 0;
+  });
+}
+
+enum class RowsBug {
+  none,
+  no_fence,
+  operand_written,
+  accumulator_written,
+  no_wait,
+  second_row,
+  second_chunk,
+  outside,
+  filled_again,
+  stored,
+  warp_left_out,
+};
+
+// A coefficient that changes with the step.
+float left(int step, int row, int k) { return element(row + 17 * step, k + 5); }
+
+// out [64][64] = the sum over kSteps slabs of left(step) times the first 64 rows of the slab, k down the rows.
+template <RowsBug kBug>
+__global__ void product_of_rows(const __grid_constant__ CUtensorMap map, float* out) {
+  using namespace ck::cuda;
+  unsigned char* const shared = shared_bytes();
+  auto* const full = reinterpret_cast<uint64_t*>(shared + 2 * kOperandBytes);
+  const int t = int(threadIdx.x), lane = t % 32, warp = t / 32;
+  if (t == 0) {
+    barrier_init(full, 1);
+    barrier_init_fence();
+  }
+  float d[8][4] = {};
+  uint32_t a[4][4];
+  for (int step = 0; step < kSteps; ++step) {
+    __syncthreads();
+    if (t == 0) {
+      barrier_expect(full, kOperandBytes);
+      copy_box(shared, map, 64 * step, 0, full);
+    }
+    barrier_wait(full, step % 2);
+    if (kBug == RowsBug::stored) std::memset(shared + 4 * t, 0, 4);
+    for (int k = 0; k < 4; ++k)
+      for (int r = 0; r < 4; ++r) {
+        const int row = 16 * warp + lane / 4 + r % 2 * 8, column = 16 * k + lane % 4 * 2 + r / 2 * 8;
+        a[k][r] = pack(to_bf16(left(step, row, column)), to_bf16(left(step, row, column + 1)));
+      }
+    if (kBug != RowsBug::no_fence) group_fence();
+    for (int k = 0; k < 4; ++k) {
+      if (kBug == RowsBug::warp_left_out && warp == 2 && step == 3 && k == 1) continue;
+      uint64_t b = matrix_descriptor(shared) + k * kNextRows;
+      if (kBug == RowsBug::second_row) b += 128 >> 4;
+      if (kBug == RowsBug::second_chunk) b += 16 >> 4;
+      if (kBug == RowsBug::outside) b += uint64_t(kSharedBytes) >> 10 << 6;
+      group_multiply_rows(d, a[k], b);
+    }
+    group_commit();
+    if (kBug == RowsBug::operand_written) a[2][1] += 1;
+    if (kBug == RowsBug::accumulator_written) d[0][0] = 0;
+    if (kBug == RowsBug::filled_again && t == 0) {
+      barrier_expect(full, kOperandBytes);
+      copy_box(shared, map, 64 * step + 64, 0, full);
+    }
+    if (kBug != RowsBug::no_wait || step + 1 < kSteps) group_wait<0>();
+  }
+  for (int j = 0; j < 8; ++j)
+    for (int e = 0; e < 4; ++e) out[(16 * warp + lane / 4 + e / 2 * 8) * kSide + 8 * j + lane % 4 * 2 + e % 2] = d[j][e];
+  if (kBug == RowsBug::no_wait) group_wait<0>();
+}
+
+template <RowsBug kBug>
+Outcome run_rows() {
+  return in_child([] {
+    Operands operands;
+    if (ck::cuda::launch(product_of_rows<kBug>, 1, kGroup, kSharedBytes, nullptr, operands.map, operands.out.data) != cudaSuccess) return 4;
+    for (int i = 0; i < kSide * kSide; ++i) {
+      double want = 0;
+      for (int step = 0; step < kSteps; ++step)
+        for (int k = 0; k < kSide; ++k) want += double(left(step, i / kSide, k)) * inside(k, 64 * step + i % kSide);
       if (operands.out.data[i] != float(want)) return 3;
     }
     return 0;
@@ -205,6 +290,8 @@ void test_choice() {
 void test_right() {
   Outcome o = run_product<Bug::none>();
   expect(succeeded(o), "right: tensor copies into a ring, multiplied by a warpgroup", o);
+  o = run_rows<RowsBug::none>();
+  expect(succeeded(o), "right: coefficients in registers times rows in shared memory", o);
   o = run_small(stored_operands<true>, sixteen);
   expect(succeeded(o), "right: stored operands, after a fence of the proxy", o);
   o = run_small(part_of_block<true>, mirrored);
@@ -213,10 +300,16 @@ void test_right() {
   expect(succeeded(o), "tensor maps of an odd box and of memory beyond the device's are refused", o);
 }
 
+void expect_bug(const Outcome& o, const char* text, const char* what) {
+  expect(text ? reported(o, text) : wrong_numbers(o) || (!succeeded(o) && !o.text.empty()), what, o);
+}
 template <Bug kBug>
 void must_report(const char* text, const char* what) {
-  const Outcome o = run_product<kBug>();
-  expect(text ? reported(o, text) : wrong_numbers(o) || (!succeeded(o) && !o.text.empty()), what, o);
+  expect_bug(run_product<kBug>(), text, what);
+}
+template <RowsBug kBug>
+void must_report(const char* text, const char* what) {
+  expect_bug(run_rows<kBug>(), text, what);
 }
 
 void test_planted() {
@@ -236,8 +329,21 @@ void test_planted() {
   must_report<Bug::not_initialised>("not initialised", "an mbarrier that was not initialised");
   must_report<Bug::warp_left_out>("different wgmma", "a warp that leaves a wgmma out");
   must_report<Bug::touched>("written before the wait", "an accumulator written in flight");
+  must_report<Bug::second_row>("first row of its swizzle pattern", "a matrix that starts in a second row");
+  must_report<Bug::second_chunk>("128 bytes of a swizzled row", "a matrix that ends beyond its rows");
   must_report<Bug::too_many_registers>("deadlock", "more registers than there are");
   must_report<Bug::few_registers>("setmaxnreg.inc to fewer", "setmaxnreg.inc that lowers");
+  must_report<RowsBug::no_fence>("no wgmma.fence", "registers times rows: no wgmma.fence");
+  must_report<RowsBug::operand_written>("left operand was written", "registers times rows: the registers written in flight");
+  must_report<RowsBug::accumulator_written>("accumulator of wgmma was written", "registers times rows: an accumulator written in flight");
+  must_report<RowsBug::no_wait>(nullptr, "registers times rows: no wait");
+  must_report<RowsBug::second_row>("do not start with a swizzle pattern", "registers times rows: rows that start in a pattern");
+  must_report<RowsBug::second_chunk>("do not start with a swizzle pattern", "registers times rows: columns that start in a pattern");
+  must_report<RowsBug::outside>("not shared memory", "registers times rows: rows outside of shared memory");
+  must_report<RowsBug::filled_again>(nullptr, "registers times rows: a slab filled again in flight");
+  must_report<RowsBug::stored>("without a fence of the asynchronous proxy",
+                               "registers times rows: stored rows without a fence of the proxy");
+  must_report<RowsBug::warp_left_out>("different wgmma", "registers times rows: a warp that leaves one out");
   Outcome o = run_small(stored_operands<false>, sixteen);
   expect(reported(o, "without a fence of the asynchronous proxy"), "stored operands without a fence of the proxy", o);
   o = run_small(part_of_block<false>, mirrored);

@@ -180,7 +180,7 @@ void test_sizes() {
   const Family correlated = families()[1];
   for (const Precision& precision : {kSplit, kBfloat16}) {
     const std::vector<int64_t> depths =
-        kSanitized ? std::vector<int64_t>{64, 128, 257} : std::vector<int64_t>{64, 128, 129, 192, 256, 257, 330};
+        kSanitized ? std::vector<int64_t>{64, 128, 200, 257} : std::vector<int64_t>{64, 128, 129, 192, 256, 257, 330};
     for (int64_t cols : depths)
       for (double temperature : {0.1, 0.01}) {
         const Matrix z = correlated.make(kSanitized ? 70 : 134, cols, false, random);
@@ -193,6 +193,11 @@ void test_sizes() {
         for (bool normalize : {true, false})
           compare_cosine(precision, random_matrix(rows, cols, random), random_matrix(rows == 70 ? 70 : 150, cols, random), normalize);
     if (kSanitized) continue;
+    for (double temperature : {0.005, 10.0}) {  // blocks and shares of different lengths
+      const Matrix z = families()[2].make(330, 200, false, random);
+      compare_nt_xent("confident", precision, z, false, temperature, true);
+      compare_uniformity("confident", precision, z, 0.5 / temperature, true);
+    }
     for (const Family& family : families()) compare_nt_xent(family.name, precision, family.make(34, 768, true, random), true, 0.1, true);
     for (int kind : {1, 3, 5})  // correlated, clustered, equal
       compare_nt_xent(families()[kind].name, precision, families()[kind].make(34, 4096, true, random), true, 0.1, true);
