@@ -139,7 +139,7 @@ CK_INLINE void walk(const Block& block, const Layout& x_layout, const float* x_l
                     const Products& products = Products()) {
   const Operands operands = {x_layout, x_left, y_layout, y_right};
   const int64_t cols = x_layout.cols, dots = dot_block(cols);
-  const int64_t slice = cols > SLICED_ROW && scratch.coefficients != nullptr ? SLICE : cols;
+  const int64_t slice = cols >= LONG_ROW && scratch.coefficients != nullptr ? SLICE : cols;
   if (partner != nullptr && !holds_partners(partner, block)) partner = nullptr;
   Ahead ahead;
   if (block.first) {

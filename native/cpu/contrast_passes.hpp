@@ -371,7 +371,7 @@ void contrast_repair_backward(const ContrastPass& pass, const BlockPair& pair, c
 void pair_products(const PairProductJob& job) {
   constexpr int AT_ONCE = 4;
   const int64_t cols = job.row_layout->cols;
-  const int64_t block = cols < SHORT_ROW ? DOT_BLOCK_SHORT : DOT_BLOCK;
+  const int64_t block = dot_block(cols);
   for (int64_t first = job.first; first < job.last; first += AT_ONCE) {
     const float* x[AT_ONCE];
     const float* y[AT_ONCE];

@@ -118,14 +118,14 @@ CK_INLINE void dot_range(const Products& products, Accumulators& c, const float*
 
 // Dimensions that are summed from 0 (tile_sizes.hpp). They depend on the number of dimensions only: equal rows give equal bits
 // wherever they stand.
-CK_INLINE int64_t dot_block(int64_t cols) { return cols < SHORT_ROW ? DOT_BLOCK_SHORT : DOT_BLOCK; }
+CK_INLINE int64_t dot_block(int64_t cols) { return cols < SHORT_ROW ? DOT_BLOCK_SHORT : cols < LONG_ROW ? DOT_BLOCK : DOT_BLOCK_LONG; }
 
 // Dot products of one tile over `cols` dimensions, in blocks of `block`, added to `sums` (rows BLOCK_STRIDE apart) unless that is
 // NULL, and handed row by row to consume(row, y0, y1).
 template <class Products, class Consume>
 CK_INLINE void dot_tile(const Products& products, const float* left, const float* right, int64_t cols, int64_t block, const float* sums,
                         Ahead& ahead, Consume&& consume) {
-  static_assert(DOT_BLOCK % NR == 0 && DOT_BLOCK_SHORT % NR == 0, "a block of dimensions is whole chunks");
+  static_assert(DOT_BLOCK % NR == 0 && DOT_BLOCK_SHORT % NR == 0 && DOT_BLOCK_LONG % NR == 0, "a block of dimensions is whole chunks");
   Accumulators c;
   alignas(64) float total[MR * NR];
   int64_t stride = BLOCK_STRIDE;
