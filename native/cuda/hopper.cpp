@@ -41,7 +41,7 @@ __global__ void __launch_bounds__(HopperTile::kThreads, 1) hopper_products(const
 #ifdef CK_HOPPER
   CK_SHARED_MEMORY(shared);
   TileRing ring(shared);
-  const int row0 = int(blockIdx.x) * HopperTile::kSide, slabs = u.packed_slabs();
+  const int row0 = int(blockIdx.x) * HopperTile::kSide, slabs = u.packed_slabs;
   const auto produce = [&] {
     for (int s = 0; s < slabs; ++s) ring.load(map, row0, row0, s);
   };

@@ -19,7 +19,7 @@ struct HopperBackward {
   // part, as much of them as fits.
   static constexpr int kMostPacked = 3 * kSliceSlabs;
   CK_HOST_DEVICE static constexpr int most_slabs(bool split) { return (split ? 2 : 3) * kSliceSlabs; }
-  static bool takes(const Rows& u) { return u.tensor() && u.slabs() <= most_slabs(u.split()) && u.packed_slabs() <= kMostPacked; }
+  static bool takes(const Rows& u) { return u.tensor() && u.slabs() <= most_slabs(u.split()) && u.packed_slabs <= kMostPacked; }
   static constexpr int kSlabArea = kSide * kSlabBytes, kOwnSlab = kRows * kSlabBytes, kRing = kStages * kSlabArea;
   static constexpr int kBarrierBytes = (2 * kStages + 1) * 8;
   static constexpr int shared_bytes(int slabs) { return kRing + slabs * kOwnSlab + kBarrierBytes; }
@@ -134,7 +134,7 @@ __global__ void __launch_bounds__(HopperBackward::kThreads, 1)
   const Rows& u = job.u;
   const Panels& panels = job.panels;
   const int local0 = int(blockIdx.x) * Shape::kRows, block0 = first_row + local0, slice = int(blockIdx.y), part = int(blockIdx.z);
-  const int slabs = u.packed_slabs(), first = part * panels.split_depth;
+  const int slabs = u.packed_slabs, first = part * panels.split_depth;
   const int last = first + panels.split_depth < panels.depth ? first + panels.split_depth : panels.depth;
   unsigned char* const own = shared + Shape::kRing;
   auto* const own_full = reinterpret_cast<uint64_t*>(own + slabs * Shape::kOwnSlab);
@@ -214,7 +214,7 @@ void launch_hopper_panel(Run& run, const FusedJob& job, const Policy& policy, in
   }
   const int slices = (job.u.slabs() + Shape::kSliceSlabs - 1) / Shape::kSliceSlabs;
   const dim3 grid(unsigned(rows / Shape::kRows), unsigned(slices), unsigned(job.panels.splits));
-  run.launch(kernel, grid, Shape::kThreads, Shape::shared_bytes(job.u.packed_slabs()), map, job, policy, first);
+  run.launch(kernel, grid, Shape::kThreads, Shape::shared_bytes(job.u.packed_slabs), map, job, policy, first);
 }
 
 }  // namespace detail

@@ -143,6 +143,7 @@ Rows::Rows(Arena& arena, const float* data, int64_t row_count, int64_t col_count
       padded_rows(round_up(rows, tensor() ? kTensorRows : Tile::kSide)),
       stride(round_up(cols, tensor() ? kSlabHalves : Tile::kSide)),
       rest_slabs(similarities && split() && needs_rest(temperature, cols) ? slabs() : 0),
+      packed_slabs(rest_slabs + slabs()),
       normalized(normalize),
       input(data),
       by_row(tensor() ? nullptr : arena.take<float>(size_t(padded_rows) * stride)),

@@ -27,6 +27,7 @@ struct Rows {
   int precision;            // ck_precision of the kernels that run
   int padded_rows, stride;  // multiples of the tile's side; tensor cores: of kTensorRows and of kSlabHalves
   int rest_slabs;           // bfloat16x3: slabs of the third part, 0 or slabs(); they come first in a packed row
+  int packed_slabs;         // of a packed row, all of which a product of rows takes; one with coefficients takes the last slabs()
   bool normalized;
   const float* input;  // [rows, cols]
   float* by_row;       // float32: [padded_rows, stride]
@@ -46,10 +47,9 @@ struct Rows {
   // The columns' tile that starts at `row`, as an operand whose k runs over cols.
   __device__ __forceinline__ KMajor operand(int row) const { return {by_column + row, size_t(padded_rows)}; }
 
-  // Slabs of the columns; a product of rows takes all of a packed row, one with coefficients only these.
+  // Slabs of the columns.
   CK_HOST_DEVICE int slabs() const { return stride / slab_depth(split()); }
-  CK_HOST_DEVICE int packed_slabs() const { return rest_slabs + slabs(); }
-  CK_HOST_DEVICE size_t packed_stride() const { return size_t(packed_slabs()) * kSlabHalves; }
+  CK_HOST_DEVICE size_t packed_stride() const { return size_t(packed_slabs) * kSlabHalves; }
   // Of the packed row.
   __device__ __forceinline__ uint16_t* slab(int row, int index) const { return packed + row * packed_stride() + index * kSlabHalves; }
   // Of the columns.

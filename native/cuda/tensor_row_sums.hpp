@@ -106,7 +106,7 @@ __global__ void __launch_bounds__(Shape::kThreads, 1) tensor_row_sums_kernel(Row
   const int row0 = int(blockIdx.x) * Shape::kSide, share = int(blockIdx.y), first = share * job.split_rows;
   const int last = first + job.split_rows < y.padded_rows ? first + job.split_rows : y.padded_rows;
   const WarpTile at = WarpTile::of_thread<Shape>();
-  const int slabs = x.packed_slabs();
+  const int slabs = x.packed_slabs;
   int loading = first, loading_slab = 0;
   auto load = [&](unsigned char* stage) {
     if (loading >= last) return;

@@ -118,7 +118,7 @@ __global__ void __launch_bounds__(Shape::kThreads, 1) tensor_sums_kernel(PairSum
   const SuperTile super(job, int(blockIdx.x));
   super.start_cells<Shape::kThreads, kMaxima>(job, int(threadIdx.x));
   const WarpTile at = WarpTile::of_thread<Shape>();
-  const int slabs = u.packed_slabs();
+  const int slabs = u.packed_slabs;
   TileCursor loading(super);
   int loading_slab = 0;
   auto load = [&](unsigned char* stage) {
