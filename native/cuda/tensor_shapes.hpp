@@ -17,16 +17,16 @@ constexpr int kSlabBytes = 128;
 constexpr int kSlabHalves = kSlabBytes / 2;  // 16-bit elements of a slab
 constexpr int kTensorRows = 128;             // operands' rows are padded to this, their columns to kSlabHalves
 
-// What high + low may leave of a similarity, times the square root of its columns: up to 2^-17 of each element, of either row, a third of
-// that on average. These errors average over the columns, and 2^-15 / sqrt(columns) is five standard deviations for rows that are nearly
-// equal, whose similarities lose most. One similarity may decide over a loss: no average over rows is counted on.
-constexpr double kSplitLoss = 1.0 / 32768;
-
-// Whether similarities of bfloat16x3 take the third part: where that, divided by the temperature, is more than a loss may be off by
-// (docs/numerics.md). Of 128 columns below 0.27, of 1024 below 0.095.
+// Whether similarities of bfloat16x3 take the third part. high + low loses at most 2^-17 of each element of either row, a third of that on
+// average, and that averages over the columns: 2^-15 / sqrt(columns) of a similarity is five standard deviations for rows that are nearly
+// equal, which lose most. A loss may hang on one similarity, so no average over rows is counted on; and of wide rows the weight may lie
+// in a part of the columns, so no average over more than 256. The third part is needed where that, divided by the temperature, is more
+// than a loss may be off by, max(1e-5, 4e-7 / temperature): below 0.27 for 128 columns, below 0.19 from 256 columns up.
 constexpr bool needs_rest(double temperature, int cols) {
+  constexpr double kLost = 1.0 / 32768;
+  constexpr int kAveraged = 256;
   const double by_temperature = 1e-5 * temperature, allowed = by_temperature > 4e-7 ? by_temperature : 4e-7;
-  return kSplitLoss * kSplitLoss > allowed * allowed * cols;
+  return kLost * kLost > allowed * allowed * (cols < kAveraged ? cols : kAveraged);
 }
 
 // Columns of a slab.

@@ -170,7 +170,7 @@ void test_families() {
 }
 
 // Every kernel and tile: one, two and four slabs of the fused backward, the stored coefficients beyond, both tile sides, several
-// panels and shares of k.
+// panels and shares of k; bfloat16x3 with two parts (0.5) and with three.
 void test_sizes() {
   std::mt19937 random(2);
   const Family correlated = families()[1];
@@ -178,7 +178,7 @@ void test_sizes() {
     const std::vector<int64_t> depths =
         kSanitized ? std::vector<int64_t>{64, 128, 200, 257} : std::vector<int64_t>{64, 128, 129, 192, 256, 257, 330};
     for (int64_t cols : depths)
-      for (double temperature : {0.1, 0.01}) {
+      for (double temperature : {0.5, 0.1, 0.01}) {
         const Matrix z = correlated.make(kSanitized ? 70 : 134, cols, false, random);
         compare_nt_xent("depth", precision, z, false, temperature, true);
         if (temperature == 0.1) compare_uniformity("depth", precision, z, 2, true);
