@@ -121,10 +121,14 @@ __global__ void __launch_bounds__(Shape::kThreads, 1) tensor_row_sums_kernel(Row
   LaneTotal<Policy> totals[kRows];
   for (int col0 = first; col0 < last; col0 += Shape::kSide) {
     Fragments<Shape::kRowFragments, Shape::kColumnFragments> tile = {};
-    for (int s = 0; s < slabs; ++s) {
+    const auto multiply_next = [&](bool rest) {
       const unsigned char* const stage = ring.next(load);
-      multiply_slab<kSplit, Shape::kRowFragments, Shape::kColumnFragments>(tile, stage, stage + Shape::kOperandBytes, at, s < x.rest_slabs);
+      multiply_slab<kSplit, Shape::kRowFragments, Shape::kColumnFragments>(tile, stage, stage + Shape::kOperandBytes, at, rest);
+    };
+    if constexpr (kSplit) {  // a loop for each: one for both takes registers that the totals need
+      for (int s = 0; s < x.rest_slabs; ++s) multiply_next(true);
     }
+    for (int s = x.rest_slabs; s < slabs; ++s) multiply_next(false);
     select_pairs<Shape>(tile, totals, job, policy, row0, col0, at);
     add_terms<Shape>(tile, totals, policy, row0, at);
   }
