@@ -64,8 +64,6 @@ class Comparison:
     def __init__(self, name, precision, temperature, loss_floor):
         self.name, self.loss_floor = name, loss_floor
         self.loss_bound, self.gradient_bound = bounds(precision, temperature)
-        # The bfloat16 bounds are those of the loss, in which errors of rows average out; a row alone may be four times as far off.
-        self.row_bound = self.loss_bound * (1 if precision == "float32" else 4)
         self.shares = {}
 
     def note(self, what, error, allowed):
@@ -90,7 +88,7 @@ class Comparison:
                 self.note(name, float((expected.gather(1, rows) - best).abs().max()) if distinct else math.inf, 1e-6)
             elif name in ("perRow", "rowLogSumExp", "out", "similarities"):
                 floor = 1.0 if name != "perRow" else self.loss_floor
-                allowed = (self.row_bound + 2**-24) * expected.abs().clamp_min(floor) + 2**-149
+                allowed = (self.loss_bound + 2**-24) * expected.abs().clamp_min(floor) + 2**-149
                 self.note(name, float(((values.double() - expected).abs() / allowed).max()), 1)
             else:
                 size = max(float(expected.norm()), want.get(f"size:{name}", 0.0))

@@ -41,14 +41,14 @@ __global__ void __launch_bounds__(HopperTile::kThreads, 1) hopper_products(const
 #ifdef CK_HOPPER
   CK_SHARED_MEMORY(shared);
   TileRing ring(shared);
-  const int row0 = int(blockIdx.x) * HopperTile::kSide, slabs = u.slabs();
+  const int row0 = int(blockIdx.x) * HopperTile::kSide, slabs = u.packed_slabs;
   const auto produce = [&] {
     for (int s = 0; s < slabs; ++s) ring.load(map, row0, row0, s);
   };
   const auto consume = [&](int t, int group) {
     const WarpTile at = {16 * (t / kWarp), 0, t % kWarp};
     HopperFragments tile;
-    hopper_multiply<kSplit>(tile, ring, slabs, group);
+    hopper_multiply<kSplit>(tile, ring, u, group);
     CK_UNROLL
     for (int j = 0; j < HopperTile::kColumnFragments; ++j) {
       CK_UNROLL

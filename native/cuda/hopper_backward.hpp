@@ -6,109 +6,12 @@
 // costs less than G in memory while they are few. Each cell of a part of D has one owner; the parts are added in order by `finish`.
 #pragma once
 #include "cuda/hopper.hpp"
-#include "cuda/hopper_tile.hpp"
+#include "cuda/hopper_backward_products.hpp"
 #include "cuda/tensor_backward.hpp"
 
 namespace ck::cuda {
 
-struct HopperBackward {
-  static constexpr int kRows = 128, kSide = 64, kStages = 4;
-  static constexpr int kThreads = HopperTile::kThreads;
-  static constexpr int kSliceSlabs = 4, kNarrowSlabs = 2;  // the narrow slice where it takes all
-  // Three slices, whose rows still fit. In bfloat16x3, where a slice has half the columns and S costs more beside D, two.
-  static constexpr int most_slabs(bool split) { return (split ? 2 : 3) * kSliceSlabs; }
-  static constexpr int kSlabArea = kSide * kSlabBytes, kOwnSlab = kRows * kSlabBytes, kRing = kStages * kSlabArea;
-  static constexpr int kBarrierBytes = (2 * kStages + 1) * 8;
-  static constexpr int shared_bytes(int slabs) { return kRing + slabs * kOwnSlab + kBarrierBytes; }
-  static_assert(kRows == kTensorRows, "rows are padded to whole blocks");
-};
-static_assert(HopperBackward::shared_bytes(HopperBackward::most_slabs(false)) <= 227 * 1024);
-
 namespace detail {
-
-using HopperValueRing = HopperRing<HopperBackward::kStages, HopperBackward::kSlabArea>;
-using BackwardTile = Fragments<1, HopperBackward::kSide / 8>;
-
-// tile = A B' of the ring's next `slabs` slabs; `own` are the warpgroup's 64 rows of the first slab of A. In bfloat16x3 a slab's columns
-// are summed from zero, the small products first, because tensor cores cut sums.
-template <bool kSplit>
-__device__ __forceinline__ void multiply_own(BackwardTile& tile, HopperValueRing& ring, const unsigned char* own, int slabs) {
-  constexpr int kOwnStep = HopperBackward::kOwnSlab >> 4;
-  uint64_t a = matrix_descriptor(own);
-  uint64_t* before = nullptr;
-  for (float(&fragment)[4] : tile[0])
-    for (float& element : fragment) element = 0;
-  for (int s = 0; s < slabs; ++s, a += kOwnStep) {
-    const uint64_t b = matrix_descriptor(ring.next());
-    if constexpr (!kSplit) {
-      group_fence();
-      CK_UNROLL
-      for (int k = 0; k < 4; ++k) group_multiply(tile[0], a + 2 * k, b + 2 * k, true);
-      group_commit();
-      group_wait<1>();  // the slab before
-      if (before) give_back(before);
-      before = ring.empty();
-    } else {
-      float part[HopperBackward::kSide / 8][4];
-      group_fence();
-      CK_UNROLL
-      for (int k = 0; k < 2; ++k) group_multiply(part, a + 4 + 2 * k, b + 4 + 2 * k, k > 0);
-      CK_UNROLL
-      for (int k = 0; k < 2; ++k) {
-        group_multiply(part, a + 2 * k, b + 4 + 2 * k, true);
-        group_multiply(part, a + 4 + 2 * k, b + 2 * k, true);
-      }
-      CK_UNROLL
-      for (int k = 0; k < 2; ++k) group_multiply(part, a + 2 * k, b + 2 * k, true);
-      group_commit();
-      group_wait<0>();
-      give_back(ring.empty());
-      CK_UNROLL
-      for (int j = 0; j < HopperBackward::kSide / 8; ++j) {
-        CK_UNROLL
-        for (int e = 0; e < 4; ++e) tile[0][j][e] += part[j][e];
-      }
-    }
-  }
-  if constexpr (!kSplit) {
-    group_wait<0>();
-    give_back(before);
-  }
-}
-
-// d += G u: `g` are the warp's 16 x 64 coefficients, u's slabs the ring's next kSlabs. In bfloat16x3 the second half of d is what u's low
-// halves add to the first.
-template <bool kSplit, int kSlabs>
-__device__ __forceinline__ void add_values(float (&d)[kSlabs][8][4], const BackwardTile& g, HopperValueRing& ring) {
-  uint32_t high[4][4], low[kSplit ? 4 : 1][4];
-  CK_UNROLL
-  for (int k = 0; k < 4; ++k) {
-    CK_UNROLL
-    for (int r = 0; r < 4; ++r) {
-      const float(&pair)[4] = g[0][2 * k + r / 2];
-      const Split first = split(pair[r % 2 * 2]), second = split(pair[r % 2 * 2 + 1]);
-      high[k][r] = pack(first.high, second.high);
-      if constexpr (kSplit) low[k][r] = pack(first.low, second.low);
-    }
-  }
-  uint64_t* before = nullptr;
-  CK_UNROLL
-  for (int s = 0; s < kSlabs; ++s) {
-    const uint64_t b = matrix_descriptor(ring.next());
-    group_fence();
-    CK_UNROLL
-    for (int k = 0; k < 4; ++k) {
-      if constexpr (kSplit) group_multiply_rows(d[s], low[k], b + k * kNextRows);
-      group_multiply_rows(d[s], high[k], b + k * kNextRows);
-    }
-    group_commit();
-    group_wait<1>();  // the slab before
-    if (s > 0) give_back(before);
-    before = ring.empty();
-  }
-  group_wait<0>();
-  give_back(before);
-}
 
 template <int kSlabs, Sides kSides, bool kSplit, class Policy>
 __global__ void __launch_bounds__(HopperBackward::kThreads, 1)
@@ -120,7 +23,7 @@ __global__ void __launch_bounds__(HopperBackward::kThreads, 1)
   const Rows& u = job.u;
   const Panels& panels = job.panels;
   const int local0 = int(blockIdx.x) * Shape::kRows, block0 = first_row + local0, slice = int(blockIdx.y), part = int(blockIdx.z);
-  const int slabs = u.slabs(), first = part * panels.split_depth;
+  const int slabs = u.packed_slabs, first = part * panels.split_depth;
   const int last = first + panels.split_depth < panels.depth ? first + panels.split_depth : panels.depth;
   unsigned char* const own = shared + Shape::kRing;
   auto* const own_full = reinterpret_cast<uint64_t*>(own + slabs * Shape::kOwnSlab);
@@ -139,7 +42,7 @@ __global__ void __launch_bounds__(HopperBackward::kThreads, 1)
     for (int col0 = first; col0 < last; col0 += kSide) {
       for (int s = 0; s < slabs + kSlabs; ++s) {  // a slice's slabs beyond the last are zeros
         unsigned char* const stage = ring.fill();
-        copy_box(stage, map, (s < slabs ? s : slice * kSlabs + s - slabs) * kSlabHalves, col0, ring.full());
+        copy_box(stage, map, (s < slabs ? s : u.rest_slabs + slice * kSlabs + s - slabs) * kSlabHalves, col0, ring.full());
       }
     }
   };
@@ -153,7 +56,7 @@ __global__ void __launch_bounds__(HopperBackward::kThreads, 1)
     barrier_wait(own_full, 0);
     for (int col0 = first; col0 < last; col0 += kSide) {
       BackwardTile g;
-      multiply_own<kSplit>(g, ring, own + group * Shape::kSlabArea, slabs);
+      multiply_own<kSplit>(g, ring, own + group * Shape::kSlabArea, u);
       const bool careful = row0 == col0 || row0 + kSide > u.rows || col0 + kSide > u.rows || policy.template meets<kSide>(row0, col0);
       CK_UNROLL
       for (int j = 0; j < kSide / 8; ++j) {
@@ -193,14 +96,14 @@ void launch_hopper_panel(Run& run, const FusedJob& job, const Policy& policy, in
   using Shape = HopperBackward;
   CUtensorMap map;
   run.check(encode_slabs(&map, job.u, Shape::kSide));
-  const bool narrow = !kSplit && job.u.slabs() <= Shape::kNarrowSlabs;  // split rows have at least kLeastSplitColumns
+  const bool narrow = !kSplit && job.u.slabs() <= Shape::kNarrowSlabs;  // split rows would save half a product of three
   auto* kernel = hopper_backward<Shape::kSliceSlabs, kSides, kSplit, Policy>;
   if constexpr (!kSplit) {
     if (narrow) kernel = hopper_backward<Shape::kNarrowSlabs, kSides, kSplit, Policy>;
   }
   const int slices = (job.u.slabs() + Shape::kSliceSlabs - 1) / Shape::kSliceSlabs;
   const dim3 grid(unsigned(rows / Shape::kRows), unsigned(slices), unsigned(job.panels.splits));
-  run.launch(kernel, grid, Shape::kThreads, Shape::shared_bytes(job.u.slabs()), map, job, policy, first);
+  run.launch(kernel, grid, Shape::kThreads, Shape::shared_bytes(job.u.packed_slabs), map, job, policy, first);
 }
 
 }  // namespace detail

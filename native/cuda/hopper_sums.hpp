@@ -102,7 +102,7 @@ __global__ void __launch_bounds__(HopperTile::kThreads, 1)
   static_assert(kFixed || kMaxima, "a running maximum is a maximum");
   CK_SHARED_MEMORY(shared);
   TileRing ring(shared);
-  const int slabs = job.rows.slabs();
+  const int slabs = job.rows.packed_slabs;
   const auto each_tile = [&](const auto& start, const auto& tile) {
     for (int index = int(blockIdx.x); index < super_tiles; index += int(gridDim.x)) {
       const SuperTile super(job, index);
@@ -124,7 +124,7 @@ __global__ void __launch_bounds__(HopperTile::kThreads, 1)
     };
     each_tile(start, [&](const SuperTile& super, int row, int col) {
       HopperFragments tile;
-      hopper_multiply<kSplit>(tile, ring, slabs, group);
+      hopper_multiply<kSplit>(tile, ring, job.rows, group);
       score_tile<HopperTile>(tile, job, policy, row, col, at);
       add_hopper_tile<kFixed, kMaxima>(job, tile, ring.fold, super, row, col, at, t);
     });

@@ -3,9 +3,11 @@
 //
 // bfloat16x3: wgmma takes 16 neighbouring columns of each operand, so the two middle products of u = high + low are two instructions,
 // summed apart and added in float32: swapping the operands swaps them, and S stays symmetric to the bit. A slab's 32 columns are
-// summed from zero, because tensor cores cut sums instead of rounding them; half of the tile at a time, which bounds the registers.
+// summed from zero, because tensor cores cut sums instead of rounding them; half of the tile at a time, which bounds the registers. Slabs
+// of a third part come first, and only the middle two products are made of them.
 #pragma once
 #include "cuda/hopper_core.hpp"
+#include "cuda/rows.hpp"
 #include "cuda/tensor_tile.hpp"
 
 namespace ck::cuda {
@@ -106,11 +108,49 @@ __device__ __forceinline__ void give_back(uint64_t* empty) {
   if (int(threadIdx.x) % kWarp == 0) barrier_arrive(empty);
 }
 
-// tile = A B' of the ring's next `slabs` slabs, for the consumer warpgroup `group`.
+// tile += A B' of the ring's next `slabs` slabs in bfloat16x3; kRest: of the third part, in the place of low.
+template <bool kRest>
+__device__ __forceinline__ void hopper_multiply_split(HopperFragments& tile, TileRing& ring, int slabs, int group) {
+  constexpr int kHalfBytes = HopperTile::kOperandBytes / 2, kHalf = HopperTile::kColumnFragments / 2;
+  for (int s = 0; s < slabs; ++s) {
+    const unsigned char* const stage = ring.next();
+    const uint64_t a = matrix_descriptor(stage + group * kHalfBytes);
+    CK_UNROLL
+    for (int half = 0; half < 2; ++half) {
+      const uint64_t b = matrix_descriptor(stage + HopperTile::kOperandBytes + half * kHalfBytes);
+      float same[kRest ? 1 : kHalf][4], first[kHalf][4], second[kHalf][4];
+      group_fence();
+      CK_UNROLL
+      for (int k = 0; k < 2; ++k) {
+        const uint64_t high = 2 * k, low = 4 + 2 * k;
+        group_multiply(first, a + high, b + low, k > 0);
+        group_multiply(second, a + low, b + high, k > 0);
+      }
+      if constexpr (!kRest) {
+        CK_UNROLL
+        for (int k = 0; k < 4; ++k) group_multiply(same, a + (k + 2) % 4 * 2, b + (k + 2) % 4 * 2, k > 0);  // the small ones first
+      }
+      group_commit();
+      group_wait<0>();
+      CK_UNROLL
+      for (int j = 0; j < kHalf; ++j) {
+        CK_UNROLL
+        for (int e = 0; e < 4; ++e) {
+          const float crossed = first[j][e] + second[j][e];
+          tile[0][half * kHalf + j][e] += kRest ? crossed : same[kRest ? 0 : j][e] + crossed;
+        }
+      }
+    }
+    give_back(ring.empty());
+  }
+}
+
+// tile = x y' from the ring, both of the size of u, for the consumer warpgroup `group`.
 template <bool kSplit>
-__device__ __forceinline__ void hopper_multiply(HopperFragments& tile, TileRing& ring, int slabs, int group) {
-  constexpr int kHalfBytes = HopperTile::kOperandBytes / 2;
+__device__ __forceinline__ void hopper_multiply(HopperFragments& tile, TileRing& ring, const Rows& u, int group) {
   if constexpr (!kSplit) {
+    constexpr int kHalfBytes = HopperTile::kOperandBytes / 2;
+    const int slabs = u.slabs();
     uint64_t* before = nullptr;
     for (int s = 0; s < slabs; ++s) {
       const unsigned char* const stage = ring.next();
@@ -126,35 +166,10 @@ __device__ __forceinline__ void hopper_multiply(HopperFragments& tile, TileRing&
     group_wait<0>();
     give_back(before);
   } else {
-    constexpr int kHalf = HopperTile::kColumnFragments / 2;
     for (float(&fragment)[4] : tile[0])
       for (float& element : fragment) element = 0;
-    for (int s = 0; s < slabs; ++s) {
-      const unsigned char* const stage = ring.next();
-      const uint64_t a = matrix_descriptor(stage + group * kHalfBytes);
-      CK_UNROLL
-      for (int half = 0; half < 2; ++half) {
-        const uint64_t b = matrix_descriptor(stage + HopperTile::kOperandBytes + half * kHalfBytes);
-        float same[kHalf][4], first[kHalf][4], second[kHalf][4];
-        group_fence();
-        CK_UNROLL
-        for (int k = 0; k < 2; ++k) {
-          const uint64_t high = 2 * k, low = 4 + 2 * k;
-          group_multiply(first, a + high, b + low, k > 0);
-          group_multiply(second, a + low, b + high, k > 0);
-        }
-        CK_UNROLL
-        for (int k = 0; k < 4; ++k) group_multiply(same, a + (k + 2) % 4 * 2, b + (k + 2) % 4 * 2, k > 0);  // the small ones first
-        group_commit();
-        group_wait<0>();
-        CK_UNROLL
-        for (int j = 0; j < kHalf; ++j) {
-          CK_UNROLL
-          for (int e = 0; e < 4; ++e) tile[0][half * kHalf + j][e] += same[j][e] + (first[j][e] + second[j][e]);
-        }
-      }
-      give_back(ring.empty());
-    }
+    hopper_multiply_split<true>(tile, ring, u.rest_slabs, group);
+    hopper_multiply_split<false>(tile, ring, u.slabs(), group);
   }
 }
 

@@ -154,9 +154,9 @@ void gradients(Run& run, const InfoNce& job, float* query, float* key, float* ne
 
 size_t info_nce_workspace(const ck_matrix& query, const ck_matrix& key, const ck_matrix* negatives, const ck_info_nce_pairs& pairs,
                           const ck_options& options, bool gradients) {
-  Arena arena;
-  InfoNce(arena, query, key, negatives ? *negatives : ck_matrix{}, pairs, options, gradients);
-  return arena.used();
+  return workspace_of(options, [&](Arena& arena, const ck_options& at) {
+    InfoNce(arena, query, key, negatives ? *negatives : ck_matrix{}, pairs, at, gradients);
+  });
 }
 
 }  // namespace ck::cuda

@@ -40,8 +40,8 @@ struct PairGradient {
         k(k_),
         log2_normaliser(normaliser),
         exponent(exponent_),
-        hopper(rows_.tensor() && rows_.slabs() <= HopperBackward::most_slabs(rows_.split()) && hopper_chosen()),
-        fused(!hopper && rows_.tensor() && rows_.slabs() <= FusedShape::kMostSlabs),
+        hopper(HopperBackward::takes(rows_) && hopper_chosen()),
+        fused(!hopper && rows_.tensor() && rows_.slabs() <= FusedShape::kMostSlabs && rows_.rest_slabs == 0),
         panels(arena, rows_.padded_rows, panel_limit(), rows_.padded_rows, rows_.stride, block()),
         panel(rows_.tensor() ? nullptr : arena.take<float>(size_t(rows_.padded_rows) * panels.rows)),
         tensor_panel(arena, panels, rows_.split(), rows_.tensor() && !hopper && !fused),
@@ -110,8 +110,7 @@ void launch_tensor_panel(Run& run, const PairGradient& job, const Policy& policy
   if (job.hopper) return launch_hopper_panel<kSides, kSplit>(run, of_panel, policy, first, rows);
   if (job.fused) {
     constexpr int kMost = FusedShape::kMostSlabs;
-    static_assert(kLeastSplitColumns / slab_depth(true) > kMost / 2);
-    const bool narrow = !kSplit && job.rows.slabs() <= kMost / 2;  // split rows have at least kLeastSplitColumns
+    const bool narrow = !kSplit && job.rows.slabs() <= kMost / 2;  // split rows of so few columns come here from 0.38 up
     auto* kernel = fused_backward<kMost, kSides, kSplit, Policy>;
     if constexpr (!kSplit) {
       if (narrow) kernel = fused_backward<kMost / 2, kSides, kSplit, Policy>;

@@ -29,7 +29,7 @@ __global__ void __launch_bounds__(kWarp, 1) initialise_report(ck_cuda_report* re
   report->result = {0, nan, nan, nan, nan, 0, nan};
 }
 
-// The place of column c in a row of the operand; in bfloat16x3 that of its high half.
+// The place of column c in the slabs of a row of the operand; in bfloat16x3 that of its high part.
 __device__ __forceinline__ int packed_column(const Rows& u, int c) {
   const int depth = slab_depth(u.split());
   return c / depth * kSlabHalves + c % depth;
@@ -57,8 +57,14 @@ __global__ void __launch_bounds__(kRowThreads, 1) normalise(Rows u, int argument
       u.by_row[size_t(row) * u.stride + c] = value;
       continue;
     }
-    uint16_t* const out = u.packed + row * u.packed_stride() + packed_column(u, c);
     const Split parts = split(value);
+    const int column = packed_column(u, c);
+    uint16_t* out = u.slab(row, 0) + column;
+    if (u.rest_slabs > 0) {
+      out[0] = uint16_t(parts.high);
+      out[kSlabHalves / 2] = uint16_t(rest_of(value, parts));
+      out = u.value_slab(row, 0) + column;
+    }
     out[0] = uint16_t(parts.high);
     if (u.split()) out[kSlabHalves / 2] = uint16_t(parts.low);
   }
@@ -129,12 +135,15 @@ int row_blocks(int rows) { return (rows + kRowsPerBlock - 1) / kRowsPerBlock; }
 
 }  // namespace
 
-Rows::Rows(Arena& arena, const float* data, int64_t row_count, int64_t col_count, bool normalize, bool similarities, int32_t precision_)
+Rows::Rows(Arena& arena, const float* data, int64_t row_count, int64_t col_count, bool normalize, bool similarities, int32_t precision_,
+           double temperature)
     : rows(int(row_count)),
       cols(int(col_count)),
-      precision(precision_ == CK_BFLOAT16X3 && cols < kLeastSplitColumns ? int32_t(CK_FLOAT32) : precision_),
+      precision(precision_),
       padded_rows(round_up(rows, tensor() ? kTensorRows : Tile::kSide)),
       stride(round_up(cols, tensor() ? kSlabHalves : Tile::kSide)),
+      rest_slabs(similarities && split() && needs_rest(temperature, cols) ? slabs() : 0),
+      packed_slabs(rest_slabs + slabs()),
       normalized(normalize),
       input(data),
       by_row(tensor() ? nullptr : arena.take<float>(size_t(padded_rows) * stride)),

@@ -26,6 +26,8 @@ struct Rows {
   int rows, cols;
   int precision;            // ck_precision of the kernels that run
   int padded_rows, stride;  // multiples of the tile's side; tensor cores: of kTensorRows and of kSlabHalves
+  int rest_slabs;           // bfloat16x3: slabs of the third part, 0 or slabs(); they come first in a packed row
+  int packed_slabs;         // of a packed row, all of which a product of rows takes; one with coefficients takes the last slabs()
   bool normalized;
   const float* input;  // [rows, cols]
   float* by_row;       // float32: [padded_rows, stride]
@@ -34,9 +36,9 @@ struct Rows {
   double* norm;        // [padded_rows] |x_i|, in either case; 0 beyond rows
 
   Rows() = default;
-  // Takes its buffers from the arena.
+  // Takes its buffers from the arena. The temperature is what similarities are divided by, 1 where they are the result.
   Rows(Arena& arena, const float* data, int64_t row_count, int64_t col_count, bool normalize, bool similarities,
-       int32_t precision_ = CK_FLOAT32);
+       int32_t precision_ = CK_FLOAT32, double temperature = 1);
 
   CK_HOST_DEVICE bool tensor() const { return precision != CK_FLOAT32; }
   CK_HOST_DEVICE bool split() const { return precision == CK_BFLOAT16X3; }
@@ -45,9 +47,13 @@ struct Rows {
   // The columns' tile that starts at `row`, as an operand whose k runs over cols.
   __device__ __forceinline__ KMajor operand(int row) const { return {by_column + row, size_t(padded_rows)}; }
 
+  // Slabs of the columns.
   CK_HOST_DEVICE int slabs() const { return stride / slab_depth(split()); }
-  CK_HOST_DEVICE size_t packed_stride() const { return size_t(slabs()) * kSlabHalves; }
-  __device__ __forceinline__ const uint16_t* slab(int row, int index) const { return packed + row * packed_stride() + index * kSlabHalves; }
+  CK_HOST_DEVICE size_t packed_stride() const { return size_t(packed_slabs) * kSlabHalves; }
+  // Of the packed row.
+  __device__ __forceinline__ uint16_t* slab(int row, int index) const { return packed + row * packed_stride() + index * kSlabHalves; }
+  // Of the columns.
+  __device__ __forceinline__ uint16_t* value_slab(int row, int index) const { return slab(row, rest_slabs + index); }
 
   // Columns below cols.
   __device__ __forceinline__ UnitRow unit(int row) const {
@@ -55,11 +61,6 @@ struct Rows {
     return {input + size_t(row) * cols, !normalized ? 1.0 : norm[row] > 0 ? 1 / norm[row] : 0.0, precision == CK_BFLOAT16};
   }
 };
-
-// Of a loss of so many rows: bfloat16x3 is float32 where they are few (tensor_shapes.hpp).
-inline int32_t precision_of_loss(int32_t precision, int64_t rows) {
-  return precision == CK_BFLOAT16X3 && rows < kLeastSplitRows ? int32_t(CK_FLOAT32) : precision;
-}
 
 // Whether the device can run this build's kernels at all.
 cudaError_t kernels_loadable();

@@ -1,5 +1,5 @@
-// The fused backward on tensor cores, for rows of at most FusedShape::kMostSlabs slabs: D_i = sum_j G_ij u_j with neither S nor G in
-// memory, in the shape of a FlashAttention forward whose values are its keys.
+// The fused backward on tensor cores, for rows of at most FusedShape::kMostSlabs slabs and no third part: D_i = sum_j G_ij u_j with
+// neither S nor G in memory, in the shape of a FlashAttention forward whose values are its keys.
 //
 // A block keeps 64 rows in shared memory and their D in registers, and walks its share of the columns 64 rows at a time: S by one
 // product, G from it in registers (the accumulator of one product is, packed, the left operand of the next), D += G u by another. A
@@ -85,7 +85,7 @@ __global__ void __launch_bounds__(FusedShape::kThreads, 1) fused_backward(FusedJ
     const unsigned char* const tile = ring.next(load);
     Fragments<1, 8> g = {};
     CK_ROLL  // unrolled, the addresses of all slabs take the registers that D needs
-        for (int s = 0; s < kSlabs; ++s) multiply_slab<kSplit, 1, 8>(g, shared + s * kSlabArea, tile + s * kSlabArea, of_rows);
+        for (int s = 0; s < kSlabs; ++s) multiply_slab<kSplit, 1, 8>(g, shared + s * kSlabArea, tile + s * kSlabArea, of_rows, false);
     const bool careful = row0 == col0 || row0 + kSide > u.rows || col0 + kSide > u.rows || policy.template meets<kSide>(row0, col0);
     CK_UNROLL
     for (int j = 0; j < 8; ++j) {

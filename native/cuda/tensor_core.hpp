@@ -94,4 +94,9 @@ __device__ __forceinline__ Split split(float value) {
   return {high, to_bf16(value - from_bf16(high))};
 }
 
+// What they leave of it, to 2^-26 of it; both differences are exact.
+__device__ __forceinline__ uint32_t rest_of(float value, const Split& parts) {
+  return to_bf16(value - from_bf16(parts.high) - from_bf16(parts.low));
+}
+
 }  // namespace ck::cuda

@@ -12,7 +12,7 @@ template <bool kSplit>
 __global__ void __launch_bounds__(Shape::kThreads, 1) paired_products(Rows x, Rows y, const int32_t* other, float scale, float* out) {
   CK_SHARED_MEMORY(shared);
   const WarpTile at = WarpTile::of_thread<Shape>();
-  const int row0 = int(blockIdx.x) * Shape::kSide, slabs = x.slabs();
+  const int row0 = int(blockIdx.x) * Shape::kSide, slabs = x.packed_slabs;
   int loading = 0;
   auto load = [&](unsigned char* stage) {
     if (loading >= slabs) return;
@@ -30,7 +30,7 @@ __global__ void __launch_bounds__(Shape::kThreads, 1) paired_products(Rows x, Ro
   Fragments<Shape::kRowFragments, Shape::kColumnFragments> tile = {};
   for (int s = 0; s < slabs; ++s) {
     const unsigned char* const stage = ring.next(load);
-    multiply_slab<kSplit, Shape::kRowFragments, Shape::kColumnFragments>(tile, stage, stage + Shape::kOperandBytes, at);
+    multiply_slab<kSplit, Shape::kRowFragments, Shape::kColumnFragments>(tile, stage, stage + Shape::kOperandBytes, at, s < x.rest_slabs);
   }
   CK_UNROLL
   for (int i = 0; i < Shape::kRowFragments; ++i) {

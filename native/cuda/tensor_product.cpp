@@ -42,7 +42,7 @@ __global__ void __launch_bounds__(Shape::kThreads, 1) tensor_product(Panels pane
       const int slab = col0 / Stage::kRows + group;
       const bool inside = slab < v.slabs();
       load_slab<Stage::kRows, Shape::kThreads>(stage + Shape::kOperandBytes + group * Stage::kGroupBytes,
-                                               v.slab(loading, inside ? slab : 0), v.packed_stride(), inside);
+                                               v.value_slab(loading, inside ? slab : 0), v.packed_stride(), inside);
     }
     loading += Stage::kRows;
   };

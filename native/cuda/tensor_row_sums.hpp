@@ -106,7 +106,7 @@ __global__ void __launch_bounds__(Shape::kThreads, 1) tensor_row_sums_kernel(Row
   const int row0 = int(blockIdx.x) * Shape::kSide, share = int(blockIdx.y), first = share * job.split_rows;
   const int last = first + job.split_rows < y.padded_rows ? first + job.split_rows : y.padded_rows;
   const WarpTile at = WarpTile::of_thread<Shape>();
-  const int slabs = x.slabs();
+  const int slabs = x.packed_slabs;
   int loading = first, loading_slab = 0;
   auto load = [&](unsigned char* stage) {
     if (loading >= last) return;
@@ -121,10 +121,14 @@ __global__ void __launch_bounds__(Shape::kThreads, 1) tensor_row_sums_kernel(Row
   LaneTotal<Policy> totals[kRows];
   for (int col0 = first; col0 < last; col0 += Shape::kSide) {
     Fragments<Shape::kRowFragments, Shape::kColumnFragments> tile = {};
-    for (int s = 0; s < slabs; ++s) {
+    const auto multiply_next = [&](bool rest) {
       const unsigned char* const stage = ring.next(load);
-      multiply_slab<kSplit, Shape::kRowFragments, Shape::kColumnFragments>(tile, stage, stage + Shape::kOperandBytes, at);
+      multiply_slab<kSplit, Shape::kRowFragments, Shape::kColumnFragments>(tile, stage, stage + Shape::kOperandBytes, at, rest);
+    };
+    if constexpr (kSplit) {  // a loop for each: one for both takes registers that the totals need
+      for (int s = 0; s < x.rest_slabs; ++s) multiply_next(true);
     }
+    for (int s = x.rest_slabs; s < slabs; ++s) multiply_next(false);
     select_pairs<Shape>(tile, totals, job, policy, row0, col0, at);
     add_terms<Shape>(tile, totals, policy, row0, at);
   }

@@ -10,7 +10,7 @@ template <class Shape, bool kSplit>
 __device__ __forceinline__ void similarity_tile(Fragments<Shape::kRowFragments, Shape::kColumnFragments>& tile, unsigned char* shared,
                                                 const Rows& x, const Rows& y, int row0, int col0, const WarpTile& at) {
   int loading = 0;
-  const int slabs = x.slabs();
+  const int slabs = x.packed_slabs;
   auto load = [&](unsigned char* stage) {
     if (loading >= slabs) return;
     load_slab<Shape::kSide, Shape::kThreads>(stage, x.slab(row0, loading), x.packed_stride());
@@ -21,7 +21,7 @@ __device__ __forceinline__ void similarity_tile(Fragments<Shape::kRowFragments, 
   ring.start(load);
   for (int s = 0; s < slabs; ++s) {
     const unsigned char* const stage = ring.next(load);
-    multiply_slab<kSplit, Shape::kRowFragments, Shape::kColumnFragments>(tile, stage, stage + Shape::kOperandBytes, at);
+    multiply_slab<kSplit, Shape::kRowFragments, Shape::kColumnFragments>(tile, stage, stage + Shape::kOperandBytes, at, s < x.rest_slabs);
   }
 }
 

@@ -1,8 +1,9 @@
 // The one table of tile sizes for tensor cores: which shape a problem gets, and what a shape takes. Nothing here has run on a GPU yet:
 // the choice follows from counts (registers, shared memory, bytes loaded for a multiplication), not from measurements.
 //
-// A slab is 128 bytes of each row of an operand: 64 columns in bfloat16; in bfloat16x3 32 columns' high halves, then their low
-// halves. So both precisions share every copy, address and ring; only the multiplication differs.
+// A slab is 128 bytes of each row of an operand: 64 columns in bfloat16; in bfloat16x3 32 columns' high parts, then their low
+// parts. Where a third part is needed, as many slabs come before them: 32 columns' high parts, then what high + low leaves, the rest.
+// So all share every copy, address and ring; only the multiplication differs.
 //
 // All shapes fit the 99 KiB of shared memory that the smallest devices (8.6, 8.9, 12.0) give a block.
 #pragma once
@@ -16,12 +17,17 @@ constexpr int kSlabBytes = 128;
 constexpr int kSlabHalves = kSlabBytes / 2;  // 16-bit elements of a slab
 constexpr int kTensorRows = 128;             // operands' rows are padded to this, their columns to kSlabHalves
 
-// bfloat16x3 keeps 2^-17 of every element, and such errors average over the columns. Where these are fewer the float32 kernels run
-// instead: more accurate, and there is little to multiply.
-constexpr int kLeastSplitColumns = 128;
-
-// They average over the rows of a loss, too, where each may hang on one similarity.
-constexpr int kLeastSplitRows = 16;
+// Whether similarities of bfloat16x3 take the third part. high + low loses at most 2^-17 of each element of either row, a third of that on
+// average, and that averages over the columns: 2^-15 / sqrt(columns) of a similarity is five standard deviations for rows that are nearly
+// equal, which lose most. A loss may hang on one similarity, so no average over rows is counted on; and of wide rows the weight may lie
+// in a part of the columns, so no average over more than 256. The third part is needed where that, divided by the temperature, is more
+// than a loss may be off by, max(1e-5, 4e-7 / temperature): below 0.27 for 128 columns, below 0.19 from 256 columns up.
+constexpr bool needs_rest(double temperature, int cols) {
+  constexpr double kLost = 1.0 / 32768;
+  constexpr int kAveraged = 256;
+  const double by_temperature = 1e-5 * temperature, allowed = by_temperature > 4e-7 ? by_temperature : 4e-7;
+  return kLost * kLost > allowed * allowed * (cols < kAveraged ? cols : kAveraged);
+}
 
 // Columns of a slab.
 CK_HOST_DEVICE constexpr int slab_depth(bool split) { return split ? kSlabHalves / 2 : kSlabHalves; }

@@ -118,7 +118,7 @@ __global__ void __launch_bounds__(Shape::kThreads, 1) tensor_sums_kernel(PairSum
   const SuperTile super(job, int(blockIdx.x));
   super.start_cells<Shape::kThreads, kMaxima>(job, int(threadIdx.x));
   const WarpTile at = WarpTile::of_thread<Shape>();
-  const int slabs = u.slabs();
+  const int slabs = u.packed_slabs;
   TileCursor loading(super);
   int loading_slab = 0;
   auto load = [&](unsigned char* stage) {
@@ -135,7 +135,7 @@ __global__ void __launch_bounds__(Shape::kThreads, 1) tensor_sums_kernel(PairSum
     Fragments<Shape::kRowFragments, Shape::kColumnFragments> tile = {};
     for (int s = 0; s < slabs; ++s) {
       const unsigned char* const stage = ring.next(load);
-      multiply_slab<kSplit, Shape::kRowFragments, Shape::kColumnFragments>(tile, stage, stage + Shape::kOperandBytes, at);
+      multiply_slab<kSplit, Shape::kRowFragments, Shape::kColumnFragments>(tile, stage, stage + Shape::kOperandBytes, at, s < u.rest_slabs);
     }
     score_tile<Shape>(tile, job, policy, tiles.row, tiles.col, at);
     add_tile<Shape, kFixed, kMaxima>(job, tile, reinterpret_cast<float*>(shared + Shape::kStages * Shape::kStageBytes), tiles.row,

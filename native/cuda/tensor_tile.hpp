@@ -6,7 +6,8 @@
 // bfloat16x3: u = high + low to 2^-17, and S = high high' + (high low' + low high') + low low'. The middle two are one instruction, 8
 // columns of each: swapping the operands swaps its halves, so that S is symmetric to the bit and equal rows tie. The last is small for
 // unrelated rows, but between nearly equal ones a sum of squares, 3e-6 of S. Every 16 columns are summed from zero and added to the total
-// in float32, because tensor cores cut sums instead of rounding them.
+// in float32, because tensor cores cut sums instead of rounding them. With a third part, to 2^-26, high rest' + rest high' comes first:
+// another such instruction over the slabs that begin a row.
 #pragma once
 #include "cuda/tensor_core.hpp"
 #include "cuda/tensor_shapes.hpp"
@@ -74,7 +75,8 @@ __device__ __forceinline__ void multiply_slab_plain(Fragments<kR, kC>& total, co
   }
 }
 
-template <int kR, int kC>
+// kRest: a slab of the third part, in the place of low.
+template <bool kRest, int kR, int kC>
 __device__ __forceinline__ void multiply_slab_split(Fragments<kR, kC>& total, const unsigned char* a_slab, const unsigned char* b_slab,
                                                     const WarpTile& at) {
   CK_ROLL  // unrolled, loads of the second half move up and take registers that the tile needs
@@ -98,10 +100,10 @@ __device__ __forceinline__ void multiply_slab_split(Fragments<kR, kC>& total, co
         CK_UNROLL
         for (int f = 0; f < 2; ++f) {
           float part[4] = {};
-          multiply_bf16(part, l, b_low[2 * f], b_low[2 * f + 1]);
+          if (!kRest) multiply_bf16(part, l, b_low[2 * f], b_low[2 * f + 1]);
           multiply_bf16(part, first, b_low[2 * f], b_high[2 * f]);
           multiply_bf16(part, second, b_low[2 * f + 1], b_high[2 * f + 1]);
-          multiply_bf16(part, h, b_high[2 * f], b_high[2 * f + 1]);
+          if (!kRest) multiply_bf16(part, h, b_high[2 * f], b_high[2 * f + 1]);
           CK_UNROLL
           for (int e = 0; e < 4; ++e) total[i][2 * j + f][e] += part[e];
         }
@@ -110,14 +112,16 @@ __device__ __forceinline__ void multiply_slab_split(Fragments<kR, kC>& total, co
   }
 }
 
-// total += A B' over one slab.
+// total += A B' over one slab; rest: it is one of the third part.
 template <bool kSplit, int kR, int kC>
 __device__ __forceinline__ void multiply_slab(Fragments<kR, kC>& total, const unsigned char* a_slab, const unsigned char* b_slab,
-                                              const WarpTile& at) {
-  if constexpr (kSplit)
-    multiply_slab_split<kR, kC>(total, a_slab, b_slab, at);
-  else
+                                              const WarpTile& at, bool rest) {
+  if constexpr (!kSplit)
     multiply_slab_plain<kR, kC>(total, a_slab, b_slab, at);
+  else if (rest)
+    multiply_slab_split<true, kR, kC>(total, a_slab, b_slab, at);
+  else
+    multiply_slab_split<false, kR, kC>(total, a_slab, b_slab, at);
 }
 
 // A ring of stages, each filled by one group of asynchronous copies, at most kStages - 1 of them in flight. Every thread calls

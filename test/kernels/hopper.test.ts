@@ -28,34 +28,38 @@ describe('compute capability 9.0', () => {
     delete process.env.CONTRASTIVE_KERNELS_HOPPER;
   });
 
-  // Up to 768 columns, 256 of bfloat16x3, the backward has a kernel of its own too.
-  test.each(TENSOR_PRECISIONS)('%s: losses and gradients agree with float64', (precision) => {
-    const shapes = FAMILIES.map((family, turn) => ({ family, pairs: 12 + turn, cols: [129, 200, 257][turn % 3], turn }));
-    const larger = [
-      { family: 'confident', pairs: 101, cols: 256, turn: 0 },
-      { family: 'correlated', pairs: 67, cols: 768, turn: 1 },
-      { family: 'confident', pairs: 35, cols: 700, turn: 0 },
-      { family: 'random', pairs: 130, cols: 130, turn: 2 },
-    ] as const;
-    for (const { family, pairs, cols, turn } of [...shapes, ...larger]) {
-      const temperature = [0.005, 0.07, 10][turn % 3];
-      const z = layOut(makeViews(family, pairs, cols, turn), 'halves');
-      const { rows, norms } = roundedRows(z, precision, true);
-      const run = () => ntXent(z, { precision, temperature, gradients: true, reduction: 'none' });
-      const got = on('90', run);
-      const oracle = ntXentOracle(rows, temperature, 'halves', norms.length === 0, 1);
-      const tol = lossTolerance(precision, temperature);
-      expectNumber('loss', got.loss, oracle.loss, oracle.loss < 1e-3 ? 4 * tol : tol, 0);
-      const gradient = byInput(oracle.gradient, rows, norms, true);
-      expectGradient('gradients.z', got.gradients.z, gradient.values, gradient, gradientTolerance(precision, temperature));
-      expect(on('90', run).gradients.z).toEqual(got.gradients.z);
-      const uniform = on('90', () => uniformity(z, { precision, t: 2, gradients: true }));
-      const expected = uniformityOracle(rows, 2, norms.length === 0);
-      expectNumber('uniformity', uniform.loss, expected.loss, lossTolerance(precision, 0.25), 1);
-      const slope = byInput(expected.gradient, rows, norms, true);
-      expectGradient('gradients.x', uniform.gradients.x, slope.values, slope, gradientTolerance(precision, 0.25));
-    }
-  });
+  // Up to 768 columns, 256 of bfloat16x3 (192 with a third part), the backward has a kernel of its own too.
+  test.each(TENSOR_PRECISIONS)(
+    '%s: losses and gradients agree with float64',
+    (precision) => {
+      const shapes = FAMILIES.map((family, turn) => ({ family, pairs: 12 + turn, cols: [129, 200, 257][turn % 3], turn }));
+      const larger = [
+        { family: 'confident', pairs: 101, cols: 256, turn: 0 },
+        { family: 'correlated', pairs: 67, cols: 768, turn: 1 },
+        { family: 'confident', pairs: 35, cols: 700, turn: 0 },
+        { family: 'random', pairs: 130, cols: 130, turn: 2 },
+      ] as const;
+      for (const { family, pairs, cols, turn } of [...shapes, ...larger]) {
+        const temperature = [0.005, 0.07, 10][turn % 3];
+        const z = layOut(makeViews(family, pairs, cols, turn), 'halves');
+        const { rows, norms } = roundedRows(z, precision, true);
+        const run = () => ntXent(z, { precision, temperature, gradients: true, reduction: 'none' });
+        const got = on('90', run);
+        const oracle = ntXentOracle(rows, temperature, 'halves', norms.length === 0, 1);
+        const tol = lossTolerance(precision, temperature);
+        expectNumber('loss', got.loss, oracle.loss, tol, 0);
+        const gradient = byInput(oracle.gradient, rows, norms, true);
+        expectGradient('gradients.z', got.gradients.z, gradient.values, gradient, gradientTolerance(precision, temperature));
+        expect(on('90', run).gradients.z).toEqual(got.gradients.z);
+        const uniform = on('90', () => uniformity(z, { precision, t: 2, gradients: true }));
+        const expected = uniformityOracle(rows, 2, norms.length === 0);
+        expectNumber('uniformity', uniform.loss, expected.loss, lossTolerance(precision, 0.25), 1);
+        const slope = byInput(expected.gradient, rows, norms, true);
+        expectGradient('gradients.x', uniform.gradients.x, slope.values, slope, gradientTolerance(precision, 0.25));
+      }
+    },
+    180_000,
+  ); // half a minute where the machine is busy
 
   test('CONTRASTIVE_KERNELS_HOPPER=0 takes the kernels of 8.0', () => {
     const z = layOut(makeViews(FAMILIES[0], 40, 200, 1), 'halves');

@@ -64,9 +64,21 @@ void test_growth() {
       }
 }
 
+// Whoever asks before the temperature is known is told enough for all.
+void test_any_temperature() {
+  for (int32_t kernel = CK_COSINE_SIMILARITY; kernel <= CK_CROSS_UNIFORMITY; ++kernel)
+    for (int64_t cols : {16, 128, 200, 768}) {
+      ck_options cold = options(0.005, 1, true, 1), hot = options(10, 1, true, 1);
+      cold.precision = hot.precision = CK_BFLOAT16X3;
+      expect(ck_workspace_bytes(kernel, 300, 300, cols, 1, &cold) == ck_workspace_bytes(kernel, 300, 300, cols, 1, &hot),
+             "kernel " + text(kernel) + " of " + text(double(cols)) + " columns: the same at any temperature");
+    }
+}
+
 }  // namespace
 
 int main() {
+  test_any_temperature();
   test_what_is_taken(70, 24);
   test_what_is_taken(260, 9);
   test_growth();
