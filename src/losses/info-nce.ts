@@ -198,12 +198,28 @@ export interface InfoNceNames {
 /** As `InfoNceResult`, with the gradients under the caller's names. */
 export interface NamedResult<Gradients> extends Omit<InfoNceResult, 'gradients'> {
   readonly gradients?: Gradients;
+  /** With a guide: rows that have something to be compared with. */
+  readonly counted?: number;
+}
+
+/** What leaves a key out where its row is closer to the query's than the positive's is; see reference/guide.ts. */
+export interface OwnGuide {
+  /** [query.rows, any], [key.rows, as long]. */
+  readonly query: Rows;
+  readonly key: Rows;
+  /** What keys from row `split` on are compared with, in the place of `query`. */
+  readonly second: Rows | null;
+  readonly split: number;
+  readonly margin: number;
+  readonly relative: boolean;
 }
 
 /** As `InfoNceOptions`, with the outputs under the caller's names; gradients anywhere. */
 export interface NamedOptions extends Omit<InfoNceOptions, 'out' | 'gradients'> {
   /** Instead of `mask`, by a loss that made it and writes to it no more: it is not copied. */
   readonly ownMask?: Uint8Array | undefined;
+  /** By a loss that has checked it. Which rows count is then known only afterwards: not with reduction 'mean', see `counted`. */
+  readonly ownGuide?: OwnGuide | undefined;
   readonly gradients?: GradientsOption | undefined;
   readonly out?: Readonly<Record<string, Float32Array | undefined>> | undefined;
 }
@@ -254,10 +270,28 @@ export function planInfoNce<Gradients>(
   const weight = counted > 0 ? 1 / counted : 1;
   const { queryLabels, keyLabels, mask } = comparisons;
   const { temperature } = scale;
+  const { ownGuide: guide } = options;
   const call = {
-    inputs: { query, key, negatives },
+    inputs: {
+      query,
+      key,
+      negatives,
+      guideQuery: guide?.query ?? null,
+      guideKey: guide?.key ?? null,
+      guideSecondQuery: guide?.second ?? null,
+    },
     integers: { positives, negativeIndices, queryLabels, keyLabels, mask },
-    parameters: { temperature, inBatch, symmetric, negativeMode, perQuery, ownNegativeLogit },
+    parameters: {
+      temperature,
+      inBatch,
+      symmetric,
+      negativeMode,
+      perQuery,
+      ownNegativeLogit,
+      guideMargin: guide?.margin ?? 0,
+      guideRelative: guide?.relative ?? false,
+      guideSplit: guide?.split ?? 0,
+    },
     outputs: {
       query: outputs[names.query],
       key: outputs[names.key],
@@ -267,7 +301,7 @@ export function planInfoNce<Gradients>(
     },
     options: { ...readCallOptions(options, stats, weight * lift), normalize: readNormalize(options) },
   };
-  const work = query.rows * query.cols * (key.rows + negativesSeen);
+  const work = query.rows * (query.cols * (key.rows + negativesSeen) + (guide ? guide.query.cols * key.rows : 0));
   const plan = withNames({ ...names }, () =>
     makePlan('infoNce', call, options, work, (result, backend): NamedResult<Gradients> => {
       const ofScale = { [scale.name]: scaleGradient(scale, result.temperatureGradient) };
@@ -277,6 +311,7 @@ export function planInfoNce<Gradients>(
         ...(outputs.rowLogSumExp && { rowLogSumExp: outputs.rowLogSumExp }),
         ...(gradients && { gradients: { ...gradientsOf(outputs, names), ...ofScale } as Gradients }),
         ...(stats && { stats: result.stats }),
+        ...(guide && { counted: query.rows - result.stats.skippedRows }),
         backend,
       };
     }),
