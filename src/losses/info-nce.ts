@@ -13,6 +13,7 @@ import {
   readInput,
 } from './device-call.js';
 import { countedRows } from './info-nce-rows.js';
+import { guideInputs, guideParameters, type OwnGuide } from './own-guide.js';
 import { LOSS_OPTIONS, type LossOptions, makePlan, type Plan, readCallOptions, readOutputs, readReduction } from './plan.js';
 import { withNames, withNamesOf } from './renamed.js';
 import { readTemperatureOrScale, type Scale, scaleGradient } from './scale.js';
@@ -202,18 +203,6 @@ export interface NamedResult<Gradients> extends Omit<InfoNceResult, 'gradients'>
   readonly counted?: number;
 }
 
-/** What leaves a key out where its row is closer to the query's than the positive's is; see reference/guide.ts. */
-export interface OwnGuide {
-  /** [query.rows, any], [key.rows, as long]. */
-  readonly query: Rows;
-  readonly key: Rows;
-  /** What keys from row `split` on are compared with, in the place of `query`. */
-  readonly second: Rows | null;
-  readonly split: number;
-  readonly margin: number;
-  readonly relative: boolean;
-}
-
 /** As `InfoNceOptions`, with the outputs under the caller's names; gradients anywhere. */
 export interface NamedOptions extends Omit<InfoNceOptions, 'out' | 'gradients'> {
   /** Instead of `mask`, by a loss that made it and writes to it no more: it is not copied. */
@@ -272,26 +261,9 @@ export function planInfoNce<Gradients>(
   const { temperature } = scale;
   const { ownGuide: guide } = options;
   const call = {
-    inputs: {
-      query,
-      key,
-      negatives,
-      guideQuery: guide?.query ?? null,
-      guideKey: guide?.key ?? null,
-      guideSecondQuery: guide?.second ?? null,
-    },
+    inputs: { query, key, negatives, ...guideInputs(guide) },
     integers: { positives, negativeIndices, queryLabels, keyLabels, mask },
-    parameters: {
-      temperature,
-      inBatch,
-      symmetric,
-      negativeMode,
-      perQuery,
-      ownNegativeLogit,
-      guideMargin: guide?.margin ?? 0,
-      guideRelative: guide?.relative ?? false,
-      guideSplit: guide?.split ?? 0,
-    },
+    parameters: { temperature, inBatch, symmetric, negativeMode, perQuery, ownNegativeLogit, ...guideParameters(guide) },
     outputs: {
       query: outputs[names.query],
       key: outputs[names.key],
