@@ -31,6 +31,8 @@ __global__ void __launch_bounds__(kThreads, 1) find_thresholds(Guide guide, cons
   guide.thresholds[row] = guide_threshold(cosine(guide, row, positives ? positives[row] : row), guide.margin, guide.relative);
 }
 
+constexpr unsigned char kNear = 2;  // a flag until the definition has decided
+
 // Flags of the tile's pairs whose keys are in [from, to), compared with the rows of one side.
 __device__ void decide_side(const Guide& guide, const Rows& side, float band, int row0, int col0, int from, int to, float* shared,
                             unsigned char* flags) {
@@ -40,15 +42,13 @@ __device__ void decide_side(const Guide& guide, const Rows& side, float band, in
   CK_UNROLL
   for (int i = 0; i < Tile::kOwn; ++i) {
     const int row = row0 + tile_row(i);
-    const double threshold = row < side.rows ? guide.thresholds[row] : 0;
+    const float threshold = row < side.rows ? float(guide.thresholds[row]) : 0.0f;
     CK_UNROLL
     for (int j = 0; j < Tile::kOwn; ++j) {
       const int col = col0 + tile_column(j);
       if (col < from || col >= to || row >= side.rows) continue;
-      const float above = tile[i][j] - float(threshold);
-      bool counts = above <= 0;
-      if (fabsf(above) <= band) counts = cosine(guide, row, col) <= threshold;
-      flags[tile_row(i) * Tile::kSide + tile_column(j)] = counts;
+      const float above = tile[i][j] - threshold;
+      flags[tile_row(i) * Tile::kSide + tile_column(j)] = fabsf(above) <= band ? kNear : (unsigned char)(above <= 0);
     }
   }
 }
@@ -62,6 +62,12 @@ __global__ void __launch_bounds__(Tile::kThreads, 4) decide_tile(Guide guide, fl
   __syncthreads();
   decide_side(guide, guide.query.units, band, row0, col0, 0, guide.split, shared, flags);
   decide_side(guide, guide.second.units, band, row0, col0, guide.split, guide.key.units.rows, shared, flags);
+  __syncthreads();
+  CK_ROLL
+  for (int at = t; at < kFlagBytes; at += Tile::kThreads) {
+    const int row = row0 + at / Tile::kSide;
+    if (flags[at] == kNear) flags[at] = cosine(guide, row, col0 + at % Tile::kSide) <= guide.thresholds[row];
+  }
   __syncthreads();
   if (row0 + t >= guide.query.units.rows) return;
   uint32_t* const out = guide.bits + size_t(row0 + t) * guide.words;

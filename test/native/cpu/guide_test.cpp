@@ -125,6 +125,9 @@ void check(const std::string& what, const Problem& p, const Guide& guide, bool s
   }
 }
 
+// Multiply-adds from which a family takes one margin instead of all.
+constexpr int64_t FULL = 200000;
+
 void test_shape(int64_t n, int64_t keys, int64_t d, int64_t g) {
   std::mt19937 random(static_cast<unsigned>(n * 7 + g));
   Problem p = {random_matrix(n, d, random), random_matrix(keys, d, random), {}, {}, {}};
@@ -143,6 +146,7 @@ void test_shape(int64_t n, int64_t keys, int64_t d, int64_t g) {
         random_matrix(n, g, random), family.make(keys, g, false, random), random_matrix(split < keys ? n : 0, g, random), split, 0, false};
     if (turn % 2) guide.query = family.make(n, g, false, random);
     for (const double margin : {0.0, 0.05, -0.3}) {
+      if (n * keys * (d + g) > FULL && margin != (turn % 3 == 0 ? 0.0 : turn % 3 == 1 ? 0.05 : -0.3)) continue;
       guide.margin = margin;
       guide.relative = (turn + (margin > 0)) % 2 != 0;
       const std::string what = std::string(family.name) + " guide " + text(n) + " x " + text(keys) + " of " + text(g) + ", split " +
@@ -191,8 +195,9 @@ int main() {
   test_shape(3, 5, 2, 7);
   test_shape(67, 67, 5, 1);
   test_shape(65, 195, 9, 33);
-  test_shape(97, 291, 7, 768);
-  test_shape(193, 200, 300, 130);
+  const bool emulated = std::strstr(description, "\"device\"") != nullptr;
+  test_shape(97, 291, 7, emulated ? 72 : 768);
+  if (!emulated) test_shape(193, 200, 300, 130);
   std::printf("%d checks, %d failed\n", checks(), failures());
   return failures() == 0 ? 0 : 1;
 }
