@@ -204,7 +204,7 @@ int ck_nearest(const ck_matrix* x, const ck_matrix* y, int64_t k, int32_t exclud
 int32_t ck_supports(int32_t kernel);
 
 /* Bytes of working memory a call will hold beyond its inputs and outputs; cols is the row length, rows_y is used by kernels of two
- * matrices. InfoNCE: symmetric and without explicit negatives or guide; nearest: of 10 neighbours. 0 for a kernel that the library lacks. */
+ * matrices. InfoNCE: symmetric, without explicit negatives or guide; nearest: of 10 neighbours. 0 for a kernel that the library lacks. */
 int64_t ck_workspace_bytes(int32_t kernel, int64_t rows_x, int64_t rows_y, int64_t cols, int32_t gradients, const ck_options* options);
 /* The same for any call of ck_info_nce. Of the matrices only the sizes are looked at, of the pairs' arrays whether they are given. */
 int64_t ck_info_nce_workspace_bytes(const ck_matrix* query, const ck_matrix* key, const ck_matrix* negatives,
