@@ -4,9 +4,6 @@
 
 #include <initializer_list>
 
-#include "cuda/failure.hpp"
-#include "cuda/launchers.hpp"
-
 namespace ck::cuda {
 namespace {
 
@@ -84,19 +81,6 @@ __global__ void __launch_bounds__(Tile::kThreads, 4) decide_tile(Guide guide, fl
 unsigned blocks(int rows) { return unsigned((rows + kThreads - 1) / kThreads); }
 
 }  // namespace
-
-int check_guide(const ck_matrix& query, const ck_matrix& key, const ck_info_nce_pairs& pairs, ck_error* error) {
-  const ck_matrix *const own = pairs.guide_query, *const other = pairs.guide_key, *const second = pairs.guide_second_query;
-  if (!own && !other) return CK_OK;
-  const auto alike = [&](const ck_matrix* a, int64_t rows) { return a && a->rows == rows && a->cols == own->cols; };
-  if (!own || !alike(own, query.rows) || !alike(other, key.rows) || (second && !alike(second, query.rows)))
-    return fail(CK_OUT_OF_RANGE, error, "expected a guide with a row for each query and each key, all of one length");
-  if (second && (pairs.guide_split < 0 || pairs.guide_split > key.rows))
-    return fail(CK_OUT_OF_RANGE, error, "expected a guide that is split at a row of key, got %lld", (long long)pairs.guide_split);
-  if (!(pairs.guide_margin - pairs.guide_margin == 0))
-    return fail(CK_OUT_OF_RANGE, error, "expected a finite margin of the guide, got %g", pairs.guide_margin);
-  return check_sizes({own, other, second}, error);
-}
 
 void decide(Run& run, const Guide& guide, const int32_t* positives, ck_cuda_report* report) {
   int argument = 3;

@@ -40,9 +40,6 @@ struct Guide {
   CK_HOST_DEVICE bool present() const { return query.units.rows > 0; }
 };
 
-// Whether a guide fits the matrices; CK_OK where there is none.
-int check_guide(const ck_matrix& query, const ck_matrix& key, const ck_info_nce_pairs& pairs, ck_error* error);
-
 // Fills the bits. positives: [N] or null, row i. Non-finite elements are reported as of inputs 3, 4 and 5.
 void decide(Run& run, const Guide& guide, const int32_t* positives, ck_cuda_report* report);
 
