@@ -72,7 +72,7 @@ Call read_call(const Napi::CallbackInfo& info, const Kernel& kernel) {
   Call call;
   size_t position = 0;
   for (int i = 0; i < kernel.inputs; ++i, position += 3) {
-    const bool absent = i == kernel.optional_input && info[position].IsNull();
+    const bool absent = i >= kernel.required_inputs && info[position].IsNull();
     if (!absent) call.inputs[i] = read_matrix(info, kernel, position, call);
   }
   const size_t integers = position;

@@ -13,9 +13,9 @@
 
 namespace ck_addon {
 
-constexpr int kMaxInputs = 3;
+constexpr int kMaxInputs = 6;
 constexpr int kMaxIntegers = 5;
-constexpr int kMaxParameters = 6;
+constexpr int kMaxParameters = 9;
 constexpr int kMaxOutputs = 5;
 
 // One call as the C functions want it. An input, array or output that was not given is a null pointer. Matrices and float outputs may
@@ -53,8 +53,8 @@ struct Kernel {
   const char* name;  // in JavaScript; the async function is called <name>Async
   ck_kernel id;
   int inputs;
-  int optional_input;  // the one that may be null in JavaScript, a null pointer in C; -1: none
-  int integers;        // each may be null
+  int required_inputs;  // those after them may be null in JavaScript, a null pointer in C
+  int integers;         // each may be null
   Array integer_arrays[kMaxIntegers];
   int parameters;
   int outputs;  // each may be null: not wanted
@@ -85,24 +85,24 @@ inline constexpr Kernel kKernels[] = {
      [](Call& c, ck_result*, ck_error* error) {
        return ck_cosine_similarity(c.input(0), c.input(1), &c.options, c.output(0), error);
      }},
-    {"cosineSimilarityBackward", CK_COSINE_SIMILARITY_BACKWARD, 3, -1, 0, {}, 0, 2, {kLikeInput0, kLikeInput1},
+    {"cosineSimilarityBackward", CK_COSINE_SIMILARITY_BACKWARD, 3, 3, 0, {}, 0, 2, {kLikeInput0, kLikeInput1},
      [](Call& c, ck_result*, ck_error* error) {
        return ck_cosine_similarity_backward(c.input(0), c.input(1), c.input(2), &c.options, c.output(0), c.output(1), error);
      }},
-    {"ntXent", CK_NT_XENT, 1, -1, 0, {}, 2, 3, {kLikeInput0, kRows, kRows},
+    {"ntXent", CK_NT_XENT, 1, 1, 0, {}, 2, 3, {kLikeInput0, kRows, kRows},
      [](Call& c, ck_result* result, ck_error* error) {
        c.options.temperature = c.parameters[0];
        return ck_nt_xent(c.input(0), c.flag(1), &c.options, c.output(1), c.output(2), c.output(0), result, error);
      }},
-    {"uniformity", CK_UNIFORMITY, 1, -1, 0, {}, 1, 1, {kLikeInput0},
+    {"uniformity", CK_UNIFORMITY, 1, 1, 0, {}, 1, 1, {kLikeInput0},
      [](Call& c, ck_result* result, ck_error* error) {
        return ck_uniformity(c.input(0), c.parameters[0], &c.options, c.output(0), result, error);
      }},
-    {"alignment", CK_ALIGNMENT, 2, -1, 0, {}, 1, 3, {kLikeInput0, kLikeInput1, kRows},
+    {"alignment", CK_ALIGNMENT, 2, 2, 0, {}, 1, 3, {kLikeInput0, kLikeInput1, kRows},
      [](Call& c, ck_result* result, ck_error* error) {
        return ck_alignment(c.input(0), c.input(1), c.parameters[0], &c.options, c.output(2), c.output(0), c.output(1), result, error);
      }},
-    {"infoNce", CK_INFO_NCE, 3, 2, 5, {kIntegerPerRow, kNegativeIndices, kIntegerPerRow, kIntegerPerKey, kMask}, 6, 5,
+    {"infoNce", CK_INFO_NCE, 6, 2, 5, {kIntegerPerRow, kNegativeIndices, kIntegerPerRow, kIntegerPerKey, kMask}, 9, 5,
      {kLikeInput0, kLikeInput1, kLikeInput2, kRows, kRows},
      [](Call& c, ck_result* result, ck_error* error) {
        c.options.temperature = c.parameters[0];
@@ -117,36 +117,42 @@ inline constexpr Kernel kKernels[] = {
        pairs.negative_mode = c.flag(3);
        pairs.per_query = static_cast<int64_t>(c.parameters[4]);
        pairs.own_negative_logit = c.parameters[5];
+       pairs.guide_query = c.input(3);
+       pairs.guide_key = c.input(4);
+       pairs.guide_second_query = c.input(5);
+       pairs.guide_margin = c.parameters[6];
+       pairs.guide_relative = c.flag(7);
+       pairs.guide_split = static_cast<int64_t>(c.parameters[8]);
        return ck_info_nce(c.input(0), c.input(1), c.input(2), &pairs, &c.options, c.output(3), c.output(4), c.output(0), c.output(1), c.output(2), result, error);
      }},
-    {"supCon", CK_SUP_CON, 1, -1, 1, {kIntegerPerRow}, 2, 3, {kLikeInput0, kRows, kRows},
+    {"supCon", CK_SUP_CON, 1, 1, 1, {kIntegerPerRow}, 2, 3, {kLikeInput0, kRows, kRows},
      [](Call& c, ck_result* result, ck_error* error) {
        c.options.temperature = c.parameters[0];
        return ck_sup_con(c.input(0), c.int32s(0), c.flag(1), &c.options, c.output(1), c.output(2), c.output(0), result, error);
      }},
-    {"dcl", CK_DCL, 2, -1, 0, {}, 2, 4, {kLikeInput0, kLikeInput1, kTwiceRows, kTwiceRows},
+    {"dcl", CK_DCL, 2, 2, 0, {}, 2, 4, {kLikeInput0, kLikeInput1, kTwiceRows, kTwiceRows},
      [](Call& c, ck_result* result, ck_error* error) {
        c.options.temperature = c.parameters[0];
        return ck_dcl(c.input(0), c.input(1), c.parameters[1], &c.options, c.output(2), c.output(3), c.output(0), c.output(1), result, error);
      }},
-    {"sigLip", CK_SIG_LIP, 2, -1, 0, {}, 2, 3, {kLikeInput0, kLikeInput1, kRows},
+    {"sigLip", CK_SIG_LIP, 2, 2, 0, {}, 2, 3, {kLikeInput0, kLikeInput1, kRows},
      [](Call& c, ck_result* result, ck_error* error) {
        c.options.temperature = c.parameters[0];
        return ck_sig_lip(c.input(0), c.input(1), c.parameters[1], &c.options, c.output(2), c.output(0), c.output(1), result, error);
      }},
-    {"barlowTwins", CK_BARLOW_TWINS, 2, -1, 0, {}, 1, 2, {kLikeInput0, kLikeInput1},
+    {"barlowTwins", CK_BARLOW_TWINS, 2, 2, 0, {}, 1, 2, {kLikeInput0, kLikeInput1},
      [](Call& c, ck_result* result, ck_error* error) {
        return ck_barlow_twins(c.input(0), c.input(1), c.parameters[0], &c.options, c.output(0), c.output(1), result, error);
      }},
-    {"vicReg", CK_VIC_REG, 2, -1, 0, {}, 3, 2, {kLikeInput0, kLikeInput1},
+    {"vicReg", CK_VIC_REG, 2, 2, 0, {}, 3, 2, {kLikeInput0, kLikeInput1},
      [](Call& c, ck_result* result, ck_error* error) {
        return ck_vic_reg(c.input(0), c.input(1), c.parameters[0], c.parameters[1], c.parameters[2], &c.options, c.output(0), c.output(1), result, error);
      }},
-    {"crossUniformity", CK_CROSS_UNIFORMITY, 2, -1, 0, {}, 1, 2, {kLikeInput0, kLikeInput1},
+    {"crossUniformity", CK_CROSS_UNIFORMITY, 2, 2, 0, {}, 1, 2, {kLikeInput0, kLikeInput1},
      [](Call& c, ck_result* result, ck_error* error) {
        return ck_cross_uniformity(c.input(0), c.input(1), c.parameters[0], &c.options, c.output(0), c.output(1), result, error);
      }},
-    {"nearest", CK_NEAREST, 2, -1, 0, {}, 2, 2, {kNeighbours, kNeighbourSimilarities},
+    {"nearest", CK_NEAREST, 2, 2, 0, {}, 2, 2, {kNeighbours, kNeighbourSimilarities},
      [](Call& c, ck_result*, ck_error* error) {
        return ck_nearest(c.input(0), c.input(1), static_cast<int64_t>(c.parameters[0]), c.flag(1), &c.options, static_cast<int32_t*>(c.outputs[0]), c.output(1), error);
      }},

@@ -71,6 +71,21 @@ void check_negatives(const ck_matrix& query, const ck_matrix& negatives, const c
     require(pairs.negative_indices[e] >= 0 && pairs.negative_indices[e] < negatives.rows, -1, "a negative index is not a row of negatives");
 }
 
+void check_guide(const ck_matrix& query, const ck_matrix& key, const ck_info_nce_pairs& pairs) {
+  require(pairs.guide_query != nullptr && pairs.guide_key != nullptr, 3, "a guide has rows for the queries and for the keys");
+  check_size(*pairs.guide_query, 1, 3);
+  check_size(*pairs.guide_key, 1, 4);
+  require(pairs.guide_query->rows == query.rows, 3, "the guide's queries are not as many as the queries");
+  require(pairs.guide_key->rows == key.rows, 4, "the guide's keys are not as many as the keys");
+  require(pairs.guide_key->cols == pairs.guide_query->cols, 4, "the guide's rows differ in length");
+  require(std::isfinite(pairs.guide_margin), -1, "the guide's margin is not a number");
+  if (pairs.guide_second_query == nullptr) return;
+  check_size(*pairs.guide_second_query, 1, 5);
+  require(pairs.guide_second_query->rows == query.rows && pairs.guide_second_query->cols == pairs.guide_query->cols, 5,
+          "the guide's second queries differ in shape from the first");
+  require(pairs.guide_split >= 0 && pairs.guide_split <= key.rows, -1, "the guide's split is not a row of key");
+}
+
 void clear_result(ck_result* result) {
   result->loss = NAN;
   result->temperature_gradient = NAN;
@@ -153,6 +168,7 @@ int ck_info_nce(const ck_matrix* query, const ck_matrix* key, const ck_matrix* n
     for (int64_t i = 0; pairs->positives != nullptr && i < query->rows; ++i)
       require(pairs->positives[i] >= 0 && pairs->positives[i] < key->rows, -1, "a positive is not a row of key");
     if (negatives != nullptr) check_negatives(*query, *negatives, *pairs);
+    if (pairs->guide_query != nullptr || pairs->guide_key != nullptr) check_guide(*query, *key, *pairs);
     ck_result made;
     clear_result(&made);
     ck::info_nce(*query, *key, negatives, *pairs, *options, per_row, row_log_sum_exp, gradient_query, gradient_key, gradient_negatives,

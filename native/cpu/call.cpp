@@ -47,6 +47,7 @@ const KernelTable& kernels_or_fail() {
 
 constexpr int64_t SCRATCH_FLOATS = int64_t{BLOCK_LARGE} * BLOCK_STRIDE + 2 * BLOCK_LARGE * MAX_LANES + 2 * BLOCK_LARGE + GROUP * MAX_WIDTH;
 constexpr int64_t SCRATCH_WORDS = int64_t{BLOCK_LARGE} * (BLOCK_STRIDE / 2);
+constexpr int64_t GUIDED_BYTES = int64_t{BLOCK_LARGE} * BLOCK_LARGE;
 
 }  // namespace
 
@@ -94,8 +95,10 @@ void Call::check() const {
   if (stop_.load(std::memory_order_relaxed)) throw Failure{CK_CANCELLED};
 }
 
-ScratchSet::ScratchSet(Arena& arena, int threads, bool words)
-    : base_(arena.take<float>(SCRATCH_FLOATS * threads)), words_(words ? arena.take<float>(SCRATCH_WORDS * threads) : nullptr) {}
+ScratchSet::ScratchSet(Arena& arena, int threads, bool words, bool guided)
+    : base_(arena.take<float>(SCRATCH_FLOATS * threads)),
+      words_(words ? arena.take<float>(SCRATCH_WORDS * threads) : nullptr),
+      guided_(guided ? arena.take<uint8_t>(GUIDED_BYTES * threads) : nullptr) {}
 
 Scratch ScratchSet::of(int slot) const {
   float* p = base_ + SCRATCH_FLOATS * slot;
@@ -112,6 +115,7 @@ Scratch ScratchSet::of(int slot) const {
   scratch.col_peaks = take(BLOCK_LARGE);
   scratch.tile = take(GROUP * MAX_WIDTH);
   scratch.words = words_ == nullptr ? nullptr : words_ + SCRATCH_WORDS * slot;
+  scratch.guided = guided_ == nullptr ? nullptr : guided_ + GUIDED_BYTES * slot;
   return scratch;
 }
 
@@ -131,14 +135,14 @@ void fail_non_finite(const float* data, int64_t cols, int64_t row, int32_t argum
   throw Failure{CK_NON_FINITE, argument, row, column, ""};
 }
 
-void pack_job(const Call& call, Packed& packed, double scale, float* sums, int64_t index) {
+void pack_job(const Call& call, Packed& packed, double scale, float* sums, int64_t index, bool normalize) {
   PackJob job = {};
   job.data = packed.matrix.data;
   job.layout = &packed.layout;
   job.first = index * PACK_ROWS;
   job.last = job.first + PACK_ROWS;
   job.scale = scale;
-  job.normalize = call.options().normalize;
+  job.normalize = normalize;
   job.left = packed.left;
   job.right = packed.right;
   job.norms = packed.norms;

@@ -101,14 +101,15 @@ class Call {
   std::atomic<bool> stop_{false};
 };
 
-// Scratch of every slot, `words` only on request.
+// Scratch of every slot, `words` and `guided` only on request.
 struct ScratchSet {
-  ScratchSet(Arena& arena, int threads, bool words = false);
+  ScratchSet(Arena& arena, int threads, bool words = false, bool guided = false);
   Scratch of(int slot) const;
 
  private:
   float* base_;
   float* words_;
+  uint8_t* guided_;
 };
 
 // A matrix in packed form.
@@ -129,7 +130,11 @@ struct Packed {
 };
 
 // Packs rows [index * PACK_ROWS, ...) of u * scale, and clears them in `sums` (laid out like the left operand) if it is not NULL.
-void pack_job(const Call& call, Packed& packed, double scale, float* sums, int64_t index);
+// normalize: as the call says, unless given.
+void pack_job(const Call& call, Packed& packed, double scale, float* sums, int64_t index, bool normalize);
+inline void pack_job(const Call& call, Packed& packed, double scale, float* sums, int64_t index) {
+  pack_job(call, packed, scale, sums, index, call.normalize());
+}
 // Gathers what the jobs found; throws CK_NON_FINITE with the first element of the argument that is not finite.
 void finish_packing(Packed& packed, int32_t argument);
 

@@ -74,6 +74,7 @@ ContrastPass Contrast::pass() const {
   pass.right = pairs_.cols.right;
   pass.partner = pairs_.partner;
   pass.mask = pairs_.mask;
+  pass.guide = pairs_.guide;
   pass.shift = shift_;
   pass.block = static_cast<int32_t>(b_.block);
   return pass;

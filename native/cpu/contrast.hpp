@@ -34,10 +34,11 @@ struct ContrastPairs {
   const int32_t* partner = nullptr;     // NULL, or [padded rows]: the column that is no pair of each row, -1: none
   const int32_t* row_labels = nullptr;  // NULL, or [padded rows] and [padded columns]: equal labels are no pair
   const int32_t* col_labels = nullptr;
-  const uint8_t* mask = nullptr;  // NULL, or [rows * columns]: 0: no pair
+  const uint8_t* mask = nullptr;     // NULL, or [rows * columns]: 0: no pair
+  const GuidePass* guide = nullptr;  // NULL, or what leaves pairs out besides; the scratch then has `guided`
 
   bool itself() const { return &rows == &cols; }
-  bool masked() const { return mask != nullptr || row_labels != nullptr; }
+  bool masked() const { return mask != nullptr || guide != nullptr || row_labels != nullptr; }
 };
 
 struct ContrastBuffers {

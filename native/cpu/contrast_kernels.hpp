@@ -23,12 +23,34 @@ struct ContrastSide {
   const int32_t* labels;   // NULL: none
 };
 
+// A guide's rows on one side of its cosines: as they are, packed as units, and their norms as policies/guide.hpp has them.
+struct GuideSide {
+  const Layout* layout;
+  const float* data;
+  const float* left;
+  const double* norms;
+};
+
+// A guide that says which pairs count. Columns from `split` on are compared with the second side.
+struct GuidePass {
+  GuideSide sides[2];
+  const Layout* key_layout;
+  const float* key_data;
+  const float* right;
+  const double* key_norms;
+  int64_t split;
+  const double* thresholds;  // [rows]
+  const float* rounded;      // [padded rows]: the same, infinite for padding
+  float band;                // float32 decides where a cosine is further than this from the threshold
+};
+
 // Passes over the pairs (i, j), y_ij the similarity in log2 units. One matrix with itself: rows and columns are the same arrays.
 struct ContrastPass {
   ContrastSide rows, cols;
   const float* right;      // of the columns' matrix
   const int32_t* partner;  // NULL, or the column that is no pair of each row; -1: none
   const uint8_t* mask;     // NULL, or [rows * columns]: 0 where the pair does not count
+  const GuidePass* guide;  // NULL, or which pairs count besides
   double* similarities;    // forward with labels or a mask: NULL, or per row the sum of y over its pairs
   double* counts;          // with similarities: per row the number of its pairs
   float shift;
@@ -122,6 +144,7 @@ struct ContrastTable {
   void (*cross_uniformity)(const ContrastPass& pass, const BlockPair& pair, const Scratch& scratch);
   float (*cross_uniformity_peak)(const ContrastPass& pass, const BlockPair& pair, const Scratch& scratch);
   void (*squared_products)(const ContrastPass& pass, float factor, const BlockPair& pair, const Scratch& scratch);
+  double (*guide_dot)(const float* x, const float* y, int64_t cols);  // as policies/guide.hpp, to the bit
   double (*sig_lip)(const ContrastPass& pass, float bias, float raised, const BlockPair& pair, const Scratch& scratch);
 };
 

@@ -6,85 +6,10 @@
 #pragma once
 
 #include "cpu/lane_sums.hpp"
+#include "cpu/pair_mask.hpp"
 
 namespace ck {
 namespace CK_ISA {
-
-typedef int32_t Ints __attribute__((vector_size(sizeof(Floats))));
-typedef uint8_t Bytes __attribute__((vector_size(LANES)));
-
-CK_INLINE Ints load_ints(const int32_t* p) {
-  Ints result;
-  __builtin_memcpy(&result, p, sizeof result);
-  return result;
-}
-CK_INLINE Ints broadcast_int(int32_t x) { return x - Ints{}; }
-CK_INLINE Floats select(Ints condition, Floats yes, Floats no) { return (Floats)((condition & (Ints)yes) | (~condition & (Ints)no)); }
-
-// Which pairs of a tile count, by labels and by a byte a pair.
-struct PairMask {
-  const int32_t* row_labels;
-  const int32_t* col_labels;
-  const uint8_t* bytes;
-  int64_t first_col, rows, cols;
-  int64_t col;
-  Ints l0, l1;
-
-  void set(const ContrastPass& pass, const Block& block) {
-    row_labels = pass.rows.labels;
-    col_labels = pass.cols.labels;
-    bytes = pass.mask;
-    first_col = block.col_first;
-    l0 = l1 = Ints{};
-    rows = pass.rows.layout->rows;
-    cols = pass.cols.layout->rows;
-  }
-  CK_INLINE void begin(int64_t c) {
-    col = first_col + c;
-    if (row_labels == nullptr) return;
-    l0 = load_ints(col_labels + col);
-    l1 = load_ints(col_labels + col + LANES);
-  }
-  CK_INLINE Ints counts(const uint8_t* p) const {
-    Bytes b;
-    __builtin_memcpy(&b, p, LANES);
-    return __builtin_convertvector(b, Ints) != 0;
-  }
-  // Excluded pairs become EXCLUDED.
-  CK_INLINE void apply(int64_t i, Floats& y0, Floats& y1) const {
-    const Floats none = broadcast(EXCLUDED);
-    if (row_labels != nullptr) {
-      const Ints l = broadcast_int(row_labels[i]);
-      y0 = select(l == l0, none, y0);
-      y1 = select(l == l1, none, y1);
-    }
-    if (bytes == nullptr || i >= rows) return;
-    const uint8_t* row = bytes + i * cols + col;
-    uint8_t edge[NR];
-    if (col + NR > cols) {  // the rest of the tile is excluded already
-      for (int j = 0; j < NR; ++j) edge[j] = col + j < cols ? row[j] : 0;
-      row = edge;
-    }
-    y0 = select(counts(row), y0, none);
-    y1 = select(counts(row + LANES), y1, none);
-  }
-};
-
-// For statistics under a mask: per row the sum of y and the number of pairs, in lanes.
-struct PairTally {
-  float* sums;  // [rows][LANES]; NULL: not wanted
-  float* counts;
-
-  CK_INLINE void row(int r, Floats y0, Floats y1) const {
-    if (sums == nullptr) return;
-    const Ints in0 = (Ints)(y0 > broadcast(0.5f * EXCLUDED)), in1 = (Ints)(y1 > broadcast(0.5f * EXCLUDED));
-    const Floats one = broadcast(1.0f);
-    float* s = sums + r * LANES;
-    float* n = counts + r * LANES;
-    store(s, add(load(s), add(select(in0, y0, zero()), select(in1, y1, zero()))));
-    store(n, add(load(n), add(select(in0, one, zero()), select(in1, one, zero()))));
-  }
-};
 
 // No pair of a block counts when all its rows have one label.
 CK_INLINE bool is_one_class(const ContrastPass& pass, const Block& block) {
@@ -98,7 +23,7 @@ CK_INLINE bool is_one_class(const ContrastPass& pass, const Block& block) {
 
 // Labels leave out no pair of a block whose rows and columns have labels of ranges apart, as most blocks of sorted rows have.
 CK_INLINE bool are_classes_apart(const ContrastPass& pass, const Block& block) {
-  if (pass.rows.labels == nullptr || pass.mask != nullptr) return false;
+  if (pass.rows.labels == nullptr || pass.mask != nullptr || pass.guide != nullptr) return false;
   const auto range = [](const int32_t* labels, int64_t first, int64_t last, int32_t& least, int32_t& most) CK_LAMBDA_INLINE {
     least = most = labels[first];
     for (int64_t i = first; i < last; ++i) {
@@ -170,7 +95,7 @@ __attribute__((noinline)) static void contrast_forward_block(const ContrastPass&
   policy.peaks.cols = scratch.col_peaks;
   if (PEAKS) policy.peaks.clear(block.count, BLOCK_LARGE);
   if (MASKED) {
-    policy.mask.set(pass, block);
+    policy.mask.set(pass, block, scratch);
     policy.tally.sums = pass.similarities != nullptr ? scratch.coefficients : nullptr;  // not taken by the walk then
     policy.tally.counts = scratch.coefficients + BLOCK_LARGE * LANES;
     if (pass.similarities != nullptr) fill(scratch.coefficients, 2 * BLOCK_LARGE * LANES, 0.0f);
@@ -198,7 +123,7 @@ CK_INLINE void contrast_forward_blocks(const ContrastPass& pass, const BlockPair
   });
 }
 
-CK_INLINE bool is_masked(const ContrastPass& pass) { return pass.mask != nullptr || pass.rows.labels != nullptr; }
+CK_INLINE bool is_masked(const ContrastPass& pass) { return pass.mask != nullptr || pass.guide != nullptr || pass.rows.labels != nullptr; }
 
 // Under a mask peaks are always wanted: they say which rows have a pair at all.
 void contrast_forward(const ContrastPass& pass, const BlockPair& pair, const Scratch& scratch) {
@@ -251,7 +176,7 @@ CK_INLINE void apply_both(const ContrastPass& pass, const Block& block, const Sc
 template <bool MASKED>
 __attribute__((noinline)) static void contrast_backward_block(const ContrastPass& pass, const Block& block, const Scratch& scratch) {
   ContrastBackward<MASKED> policy;
-  if (MASKED) policy.mask.set(pass, block);
+  if (MASKED) policy.mask.set(pass, block, scratch);
   policy.coefficients = scratch.coefficients;
   policy.row_weights = pass.rows.weights;
   policy.col_weights = pass.cols.weights;
@@ -339,7 +264,7 @@ CK_INLINE void contrast_repair_blocks(const ContrastPass& pass, const BlockPair&
         !any_repair(pass.cols.own_shift, block.col_first, block.col_last))
       return;
     ContrastRepair<COEFFICIENTS> policy;
-    policy.mask.set(pass, block);
+    policy.mask.set(pass, block, scratch);
     policy.row_shift = pass.rows.own_shift;
     policy.col_shift = pass.cols.own_shift;
     policy.row_weights = pass.rows.weights;

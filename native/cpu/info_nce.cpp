@@ -43,6 +43,7 @@ class InfoNce {
     b_.key.read(call_, threads_, scale_, 1);
     if (p_.negative_rows > 0) b_.negatives.read(call_, threads_, scale_, 2);
     index();
+    b_.guide.read(call_, threads_, pairs_, b_.partner);
     const double to_key = bound(b_.key.packed), to_negatives = p_.negative_rows > 0 ? bound(b_.negatives.packed) : 0.0;
     if (!(to_key <= LARGEST_BOUND && to_negatives <= LARGEST_BOUND))
       throw Failure{CK_OUT_OF_RANGE, 0, -1, -1, "products of rows divided by the temperature do not fit float32"};
@@ -72,6 +73,7 @@ class InfoNce {
     pairs.row_labels = b_.row_labels;
     pairs.col_labels = b_.col_labels;
     pairs.mask = p_.masked ? pairs_.mask : nullptr;
+    pairs.guide = b_.guide.pass();
     return pairs;
   }
   ContrastPairs negative_pairs() const {
@@ -304,10 +306,10 @@ void info_nce(const ck_matrix& query, const ck_matrix& key, const ck_matrix* neg
                          gradient_query != nullptr || gradient_key != nullptr || gradient_negatives != nullptr);
   const int threads = call.threads_for(plan.multiply_adds());
   Arena measure(nullptr);
-  InfoNceBuffers measured(measure, plan, query, key, negatives, call, threads);
+  InfoNceBuffers measured(measure, plan, query, key, negatives, pairs, call, threads);
   Workspace workspace(measure.used());
   Arena arena(workspace.data());
-  InfoNceBuffers buffers(arena, plan, query, key, negatives, call, threads);
+  InfoNceBuffers buffers(arena, plan, query, key, negatives, pairs, call, threads);
   InfoNce(call, plan, buffers, pairs, threads).run(per_row, row_log_sum_exp, gradient_query, gradient_key, gradient_negatives, result);
 }
 
@@ -316,7 +318,7 @@ int64_t info_nce_bytes(const ck_matrix& query, const ck_matrix& key, const ck_ma
   Call call(options);
   const InfoNcePlan plan(query, key, negatives, pairs, options, gradients);
   Arena arena(nullptr);
-  InfoNceBuffers buffers(arena, plan, query, key, negatives, call, call.threads_for(plan.multiply_adds()));
+  InfoNceBuffers buffers(arena, plan, query, key, negatives, pairs, call, call.threads_for(plan.multiply_adds()));
   return Workspace::rounded(arena.used());
 }
 

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "cpu/contrast.hpp"
+#include "cpu/guide.hpp"
 
 namespace ck {
 namespace {
@@ -28,21 +29,25 @@ struct InfoNcePlan {
         each(negatives == nullptr ? 0
              : shared             ? (own ? 1 : 0)
                                   : pairs.per_query),
-        masked(in_batch && (pairs.mask != nullptr || pairs.query_labels != nullptr)),
+        guided(in_batch && pairs.guide_query != nullptr),
+        masked(guided || (in_batch && (pairs.mask != nullptr || pairs.query_labels != nullptr))),
         labelled(in_batch && pairs.query_labels != nullptr),
         stats(options.stats != 0),
-        gradients(want_gradients) {}
+        gradients(want_gradients),
+        guide_cols(guided ? guide_multiply_adds(pairs) : 0.0) {}
 
   int64_t n, keys, cols, negative_rows;
   bool in_batch, symmetric, shared, own, indexed;
   int64_t each;  // explicit negatives of a row
-  bool masked, labelled, stats, gradients;
+  bool guided, masked, labelled, stats, gradients;
+  double guide_cols;
 
   bool tiles() const { return in_batch || shared; }
   double multiply_adds() const {
     const double pairs =
         static_cast<double>(n) * (static_cast<double>(in_batch ? keys : 0) + static_cast<double>(shared ? negative_rows : 0));
-    return (pairs * (gradients ? 3 : 1) + static_cast<double>(n) * 4.0 * static_cast<double>(each + 1)) * static_cast<double>(cols);
+    const double guide = static_cast<double>(n) * static_cast<double>(keys) * (gradients ? 2 : 1) * guide_cols;
+    return (pairs * (gradients ? 3 : 1) + static_cast<double>(n) * 4.0 * static_cast<double>(each + 1)) * static_cast<double>(cols) + guide;
   }
 };
 
@@ -82,14 +87,15 @@ struct RowTotals {
 
 struct InfoNceBuffers {
   InfoNceBuffers(Arena& arena, const InfoNcePlan& p, const ck_matrix& query_matrix, const ck_matrix& key_matrix,
-                 const ck_matrix* negative_matrix, const Call& call, int threads)
+                 const ck_matrix* negative_matrix, const ck_info_nce_pairs& pairs, const Call& call, int threads)
       : query(arena, query_matrix, call, threads, p.tiles(), false, p.stats, p.gradients && p.tiles()),
         key(arena, key_matrix, call, threads, p.in_batch || (p.shared && p.stats), true, p.stats && p.in_batch, p.gradients && p.in_batch),
         negatives(arena, negative_matrix == nullptr ? ck_matrix{nullptr, 0, p.cols} : *negative_matrix, call, threads, p.shared, true,
                   p.stats, p.gradients && p.shared),
         with_key(arena, query.packed, key.packed, p.masked && p.stats),
         with_negatives(arena, query.packed, negatives.packed, false),
-        scratch(arena, threads) {
+        guide(arena, p.guided ? pairs : ck_info_nce_pairs{}, call.kernels().width),
+        scratch(arena, threads, false, p.guided) {
     const int64_t padded = query.packed.layout.padded_rows, padded_keys = key.packed.layout.padded_rows;
     partner = arena.take<int32_t>(padded);
     own = p.own ? arena.take<int32_t>(padded) : nullptr;
@@ -114,6 +120,7 @@ struct InfoNceBuffers {
 
   Side query, key, negatives;
   ContrastBuffers with_key, with_negatives;
+  Guide guide;
   ScratchSet scratch;
   int32_t* partner;  // key row of each query's positive
   int32_t* own;      // the shared negative with a logit added

@@ -69,6 +69,7 @@ struct Scratch {
   float* col_lanes;     // [BLOCK_LARGE]
   float* col_peaks;     // [BLOCK_LARGE]
   float* tile;          // [GROUP][MAX_WIDTH]
+  uint8_t* guided;      // [BLOCK_LARGE][BLOCK_LARGE]: which pairs of a block a guide leaves; NULL where there is none
 };
 
 // Passes of NT-Xent over pairs (i, j) of rows of one matrix; y_ij is the similarity in log2 units.

@@ -7,7 +7,7 @@
 
 namespace ck::cuda {
 
-constexpr int kMostInputs = 3;
+constexpr int kMostInputs = 6;
 constexpr int kMostIntegers = 5;
 constexpr int kMostOutputs = 5;
 

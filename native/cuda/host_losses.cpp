@@ -18,7 +18,7 @@ int ck_info_nce(const ck_matrix* query, const ck_matrix* key, const ck_matrix* n
   const bool gradients = gradient_query || gradient_key || gradient_negatives;
   return run_on_device({CK_INFO_NCE,
                         gradients,
-                        {query, key, negatives},
+                        {query, key, negatives, pairs->guide_query, pairs->guide_key, pairs->guide_second_query},
                         {{pairs->positives, rows},
                          {pairs->negative_indices, size_t(query->rows * pairs->per_query)},
                          {pairs->query_labels, rows},
@@ -37,6 +37,9 @@ int ck_info_nce(const ck_matrix* query, const ck_matrix* key, const ck_matrix* n
                          own.query_labels = at.integers[2];
                          own.key_labels = at.integers[3];
                          own.mask = reinterpret_cast<const uint8_t*>(at.integers[4]);
+                         if (pairs->guide_query) own.guide_query = &at.in[3];
+                         if (pairs->guide_key) own.guide_key = &at.in[4];
+                         if (pairs->guide_second_query) own.guide_second_query = &at.in[5];
                          return ck_cuda_info_nce(&at.in[0], &at.in[1], negatives ? &at.in[2] : nullptr, &own, options, at.out[0], at.out[1],
                                                  at.out[2], at.out[3], at.out[4], rest...);
                        });

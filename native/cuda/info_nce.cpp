@@ -150,12 +150,16 @@ void gradients(Run& run, const InfoNce& job, float* query, float* key, float* ne
   }
 }
 
+// A guide has a say where keys are negatives at all.
+ck_info_nce_pairs guide_pairs(const ck_info_nce_pairs& pairs) { return pairs.in_batch ? pairs : ck_info_nce_pairs{}; }
+
 }  // namespace
 
 size_t info_nce_workspace(const ck_matrix& query, const ck_matrix& key, const ck_matrix* negatives, const ck_info_nce_pairs& pairs,
                           const ck_options& options, bool gradients) {
   return workspace_of(options, [&](Arena& arena, const ck_options& at) {
-    InfoNce(arena, query, key, negatives ? *negatives : ck_matrix{}, pairs, at, gradients);
+    const Guide guide(arena, guide_pairs(pairs));
+    InfoNce(arena, query, key, negatives ? *negatives : ck_matrix{}, pairs, guide, at, gradients);
   });
 }
 
@@ -168,11 +172,13 @@ int ck_cuda_info_nce(const ck_matrix* query, const ck_matrix* key, const ck_matr
   using namespace ck::cuda;
   const double k = kLog2e / options->temperature;
   if (const int status = check_tensor_call({query, key, negatives}, *options, error)) return status;
+  if (const int status = check_guide(*query, *key, *pairs, error)) return status;
   if (const int status = check_scale(k, error)) return status;
   if (const int status = check_added_logit(pairs->own_negative_logit, error)) return status;
   Arena arena(workspace);
   const bool wanted = gradient_query || gradient_key || gradient_negatives;
-  const InfoNce job(arena, *query, *key, negatives ? *negatives : ck_matrix{}, *pairs, *options, wanted);
+  const Guide guide(arena, guide_pairs(*pairs));
+  const InfoNce job(arena, *query, *key, negatives ? *negatives : ck_matrix{}, *pairs, guide, *options, wanted);
   if (const int status = check_workspace(arena, workspace_bytes, error)) return status;
   Run run(stream, *options);
   start_report(run, report);
@@ -183,6 +189,7 @@ int ck_cuda_info_nce(const ck_matrix* query, const ck_matrix* key, const ck_matr
     prepare(run, job.negatives, 2, report);
     check_products(run, job.query, job.negatives, k, report);
   }
+  if (guide.present()) decide(run, guide, pairs->positives, report);
   listed_similarities(run, job.query, job.key, pairs->positives, 1, query->rows, job.positive);
   if (job.stats) tile_similarities(run, job.query, job.key, pairs->positives, job.of_positive);
   listed_similarities(run, job.query, job.negatives, job.negative_indices, job.each, job.entries(), job.listed);
@@ -197,7 +204,7 @@ int ck_cuda_info_nce(const ck_matrix* query, const ck_matrix* key, const ck_matr
 
 size_t ck_cuda_info_nce_workspace_bytes(const ck_matrix* query, const ck_matrix* key, const ck_matrix* negatives,
                                         const ck_info_nce_pairs* pairs, int32_t gradients, const ck_options* options) {
-  for (const ck_matrix* matrix : {query, key, negatives}) {
+  for (const ck_matrix* matrix : {query, key, negatives, pairs->guide_query, pairs->guide_key, pairs->guide_second_query}) {
     if (matrix && (matrix->rows > ck::cuda::kMostRows || matrix->cols > ck::cuda::kMostColumns)) return size_t(INT64_MAX);
   }
   return ck::cuda::info_nce_workspace(*query, *key, negatives, *pairs, *options, gradients != 0);

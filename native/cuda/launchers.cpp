@@ -79,6 +79,19 @@ int check_added_logit(double value, ck_error* error) {
   return fail(CK_OUT_OF_RANGE, error, "expected a logit added to the own negative of at most %g, got %g", kLargest, value);
 }
 
+int check_guide(const ck_matrix& query, const ck_matrix& key, const ck_info_nce_pairs& pairs, ck_error* error) {
+  const ck_matrix *const own = pairs.guide_query, *const other = pairs.guide_key, *const second = pairs.guide_second_query;
+  if (!own && !other) return CK_OK;
+  const auto alike = [&](const ck_matrix* a, int64_t rows) { return a && a->rows == rows && a->cols == own->cols; };
+  if (!own || !alike(own, query.rows) || !alike(other, key.rows) || (second && !alike(second, query.rows)))
+    return fail(CK_OUT_OF_RANGE, error, "expected a guide with a row for each query and each key, all of one length");
+  if (second && (pairs.guide_split < 0 || pairs.guide_split > key.rows))
+    return fail(CK_OUT_OF_RANGE, error, "expected a guide that is split at a row of key, got %lld", (long long)pairs.guide_split);
+  if (!(pairs.guide_margin - pairs.guide_margin == 0))
+    return fail(CK_OUT_OF_RANGE, error, "expected a finite margin of the guide, got %g", pairs.guide_margin);
+  return check_sizes({own, other, second}, error);
+}
+
 int check_workspace(const Arena& taken, size_t bytes, ck_error* error) {
   if (taken.used() <= bytes) return CK_OK;
   return fail(CK_OUT_OF_MEMORY, error, "expected a workspace of %zu bytes, got %zu", taken.used(), bytes);

@@ -28,6 +28,9 @@ int check_scale(double k, ck_error* error);
 // The logit that InfoNCE adds to a query's own negative.
 int check_added_logit(double value, ck_error* error);
 
+// The shapes of InfoNCE's guide; CK_OK where there is none.
+int check_guide(const ck_matrix& query, const ck_matrix& key, const ck_info_nce_pairs& pairs, ck_error* error);
+
 int check_workspace(const Arena& taken, size_t bytes, ck_error* error);
 
 // Bytes that a call takes at any temperature, which in bfloat16x3 decides over the size of operands (needs_rest): take(arena, options)

@@ -131,6 +131,19 @@ typedef struct ck_info_nce_pairs {
   int32_t negative_mode;     /* ck_negatives */
   int64_t per_query;         /* m, with CK_NEGATIVES_PAIRED and _INDEXED */
   double own_negative_logit; /* added to the logit of shared negative i for query i; 0: nothing */
+  /*
+   * A guide, [N, g] and [K, g], both or neither: key j does not count for query i where cos(guide_query_i, guide_key_j) > threshold_i,
+   * decided as policies/guide.hpp says, on every library alike. The threshold comes from the cosine s of the query and its positive:
+   * s - guide_margin, or s * (1 - guide_margin) where guide_relative is 1. Never removes a positive. Beside labels and mask: what any of
+   * them leaves out is out. Keys from row guide_split on are compared with guide_second_query [N, g] instead (NULL: there are none).
+   * Argument numbers 3, 4 and 5. Nothing of a guide is differentiated.
+   */
+  const ck_matrix* guide_query;
+  const ck_matrix* guide_key;
+  const ck_matrix* guide_second_query;
+  int64_t guide_split;
+  double guide_margin;
+  int32_t guide_relative;
 } ck_info_nce_pairs;
 
 /*
@@ -191,7 +204,7 @@ int ck_nearest(const ck_matrix* x, const ck_matrix* y, int64_t k, int32_t exclud
 int32_t ck_supports(int32_t kernel);
 
 /* Bytes of working memory a call will hold beyond its inputs and outputs; cols is the row length, rows_y is used by kernels of two
- * matrices. InfoNCE: symmetric and without explicit negatives; nearest: of 10 neighbours. 0 for a kernel that the library lacks. */
+ * matrices. InfoNCE: symmetric, without explicit negatives or guide; nearest: of 10 neighbours. 0 for a kernel that the library lacks. */
 int64_t ck_workspace_bytes(int32_t kernel, int64_t rows_x, int64_t rows_y, int64_t cols, int32_t gradients, const ck_options* options);
 /* The same for any call of ck_info_nce. Of the matrices only the sizes are looked at, of the pairs' arrays whether they are given. */
 int64_t ck_info_nce_workspace_bytes(const ck_matrix* query, const ck_matrix* key, const ck_matrix* negatives,

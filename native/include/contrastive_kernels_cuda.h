@@ -25,7 +25,7 @@ extern "C" {
 
 /* What a call found and computed, in device memory; the call initialises it. */
 typedef struct ck_cuda_report {
-  uint64_t non_finite[3];  /* per input: row * cols + column of the first NaN or infinity, or CK_CUDA_NONE */
+  uint64_t non_finite[6];  /* per input: row * cols + column of the first NaN or infinity, or CK_CUDA_NONE */
   uint64_t overflow[3];    /* per gradient: the first row that does not fit float32, or CK_CUDA_NONE */
   uint64_t out_of_range;   /* the first row with a loss, or a product, that does not fit float32, or CK_CUDA_NONE */
   double largest_upstream; /* the largest magnitude in upstream */
@@ -48,7 +48,8 @@ int ck_cuda_uniformity(const ck_matrix* x, double t, const ck_options* options, 
 int ck_cuda_alignment(const ck_matrix* x, const ck_matrix* y, double alpha, const ck_options* options, float* per_row, float* gradient_x,
                       float* gradient_y, ck_cuda_report* report, void* workspace, size_t workspace_bytes, void* stream, ck_error* error);
 
-/* The pointers in pairs are device memory, too. */
+/* The pointers in pairs are device memory, too; of a guide the data of its matrices. What it decides is kept in the workspace, a bit for
+ * each query and key. */
 int ck_cuda_info_nce(const ck_matrix* query, const ck_matrix* key, const ck_matrix* negatives, const ck_info_nce_pairs* pairs,
                      const ck_options* options, float* per_row, float* row_log_sum_exp, float* gradient_query, float* gradient_key,
                      float* gradient_negatives, ck_cuda_report* report, void* workspace, size_t workspace_bytes, void* stream,

@@ -64,8 +64,20 @@ export interface KernelCalls {
     };
   };
   infoNce: {
-    /** query [N, d]; key [K, d], K at least N where `positives` is null; negatives [any, d]. */
-    readonly inputs: { readonly query: Rows; readonly key: Rows; readonly negatives: Rows | null };
+    readonly inputs: {
+      /** query [N, d]; key [K, d], K at least N where `positives` is null; negatives [any, d]. */
+      readonly query: Rows;
+      readonly key: Rows;
+      readonly negatives: Rows | null;
+      /**
+       * A guide, [N, g] and [K, g], both or neither: key row j is no negative of query i where the cosine of their rows here exceeds the
+       * threshold that `guideMargin` makes of the cosine of the query and its positive. Never removes a positive. See reference/guide.ts.
+       */
+      readonly guideQuery: Rows | null;
+      readonly guideKey: Rows | null;
+      /** [N, g], or null: what keys from row `guideSplit` on are compared with instead. */
+      readonly guideSecondQuery: Rows | null;
+    };
     readonly integers: {
       /** [N]: the key row that is the positive of each query; null: row i. Distinct where symmetric. */
       readonly positives: Int32Array | null;
@@ -88,6 +100,10 @@ export interface KernelCalls {
       readonly perQuery: number;
       /** Added, after division by the temperature, to the logit of shared negative i for query i; 0: nothing. */
       readonly ownNegativeLogit: number;
+      /** The threshold is s - margin, or, relative, s (1 - margin). */
+      readonly guideMargin: number;
+      readonly guideRelative: boolean;
+      readonly guideSplit: number;
     };
     readonly outputs: {
       readonly query: Float32Array | null;

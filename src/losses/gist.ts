@@ -2,13 +2,12 @@
 import type { Stats } from '../backends/backend.js';
 import type { BackendName } from '../errors.js';
 import { checkFinite } from '../finite.js';
-import { copied, type MatrixLike } from '../matrix.js';
+import type { MatrixLike } from '../matrix.js';
 import { describe, readBoolean, readChoice, readNumber, readOptions, readScale } from '../validate.js';
-import { planGuideMask } from './guide-mask.js';
 import { type Block, factorOf, type Part, planJoint, UnitRows } from './joint-candidates.js';
 import { LOSS_OPTIONS, type LossOptions, type Plan } from './plan.js';
-import { afterwards, allOf } from './several-plans.js';
-import { readTexts, readTextsOut, type Texts, type TextsOut } from './texts.js';
+import { allOf } from './several-plans.js';
+import { readTexts, readTextsOut, stacked, type TextsOut } from './texts.js';
 
 export interface GistOptions extends LossOptions {
   /** Hard negatives [N, cols], any number of matrices: each is a candidate of every anchor. */
@@ -56,7 +55,8 @@ const STRATEGIES = ['absolute', 'relative'] as const;
  * positives, the other anchors, the other positives compared with positive i, and all hard negatives; one whose similarity by the guide
  * exceeds the guide's similarity of anchor i and positive i (less the margin) is no candidate. A row is never its own negative.
  *
- * The mask takes a byte for every anchor and candidate; `gistAsync` makes it off the event loop, and compares in slices on it.
+ * The guide's similarities are taken tile by tile beside the loss's own and never stored; on CUDA its decisions are, a bit for every anchor
+ * and candidate.
  *
  * @param anchor [N, cols].
  * @param positive [N, cols], row by row.
@@ -70,7 +70,7 @@ export function gist(anchor: MatrixLike, positive: MatrixLike, options: GistOpti
   return plan(anchor, positive, options, false).run();
 }
 
-/** `gist` off the event loop, its mask too. Inputs are copied before this returns. Every error, those of the arguments too, is a rejection. */
+/** `gist` off the event loop. Inputs are copied before this returns. Every error, those of the arguments too, is a rejection. */
 export function gistAsync(
   anchor: MatrixLike,
   positive: MatrixLike,
@@ -92,6 +92,7 @@ function plan(anchorGiven: MatrixLike, positiveGiven: MatrixLike, optionsGiven: 
       `guide: expected ${rows.anchor.rows} rows and ${rows.negatives.length} negatives, got ${guided.anchor.rows} and ${guided.negatives.length}`,
     );
   }
+  const N = rows.anchor.rows;
   const intoOut = readTextsOut<GistResult>(out, rows, options, ['perRow', 'rowLogSumExp'], isAsync);
   const margin = readNumber('margin', marginGiven, 0);
   const strategy = readChoice('marginStrategy', marginStrategy, STRATEGIES, 'absolute');
@@ -102,11 +103,12 @@ function plan(anchorGiven: MatrixLike, positiveGiven: MatrixLike, optionsGiven: 
   const scale = { temperature: readScale('temperature', options.temperature, 0.01), name: 'temperature' } as const;
   const normalize = readBoolean('normalize', options.normalize, true);
 
+  // Those of the positives last: the guide, too, compares them with positives and the others with anchors.
   const blocksOf = <R>(of: { anchor: R; positive: R; negatives: readonly R[] }) => [
-    { left: of.anchor, right: of.positive, parts: [0], withItself: false },
-    ...(kinds.anchors ? [{ left: of.anchor, right: of.anchor, parts: [0], withItself: true }] : []),
-    ...(kinds.positives ? [{ left: of.positive, right: of.positive, parts: [1], withItself: true }] : []),
-    ...of.negatives.map((right) => ({ left: of.anchor, right, parts: [0], withItself: false })),
+    { right: of.positive, parts: [0], withItself: false },
+    ...(kinds.anchors ? [{ right: of.anchor, parts: [0], withItself: true }] : []),
+    ...of.negatives.map((right) => ({ right, parts: [0], withItself: false })),
+    ...(kinds.positives ? [{ right: of.positive, parts: [1], withItself: true }] : []),
   ];
   const units = {
     anchor: new UnitRows('anchor', rows.anchor, normalize),
@@ -120,11 +122,20 @@ function plan(anchorGiven: MatrixLike, positiveGiven: MatrixLike, optionsGiven: 
   const part = (of: UnitRows): Part => ({ of, factor, differentiable: 1 });
   const parts = kinds.positives ? [part(units.anchor), part(units.positive)] : [part(units.anchor)];
   const blocks: Block[] = blocksOf(units).map(({ right, parts }) => ({ of: right, parts }));
-  const thresholdOf = (similarity: number): number => (strategy === 'absolute' ? similarity - margin : similarity * (1 - margin));
-  const { backend, threads, signal, fallbackWarning } = options;
-  const guideBlocks = blocksOf(isAsync ? copiedTexts(guided) : guided);
-  const masked = planGuideMask(guideBlocks, thresholdOf, { backend, threads, signal, fallbackWarning });
-  const joint = afterwards(masked, (ownMask) => planJoint(parts, blocks, { ...rest, ownMask }, scale, isAsync));
+  const guideBlocks = blocksOf(guided);
+  const ownGuide = {
+    query: guided.anchor,
+    key: stacked(guideBlocks.map(({ right }) => right)),
+    second: kinds.positives ? guided.positive : null,
+    split: N * guideBlocks.filter(({ parts }) => parts[0] === 0).length,
+    margin,
+    relative: strategy === 'relative',
+  };
+  // A row is never its own negative, and nobody has label -1.
+  const queryLabels = Int32Array.from({ length: N }, (_, i) => i);
+  const keyLabels = new Int32Array(ownGuide.key.rows).fill(-1);
+  for (const [block, { withItself }] of guideBlocks.entries()) if (withItself) keyLabels.set(queryLabels, block * N);
+  const joint = planJoint(parts, blocks, { ...rest, ownGuide, queryLabels, keyLabels }, scale, isAsync);
   return allOf([joint], ([{ slope, ...result }]) => {
     if (slope === undefined) return intoOut(result);
     return intoOut({
@@ -137,8 +148,4 @@ function plan(anchorGiven: MatrixLike, positiveGiven: MatrixLike, optionsGiven: 
       },
     });
   });
-}
-
-function copiedTexts({ anchor, positive, negatives }: Texts): Texts {
-  return { anchor: copied(anchor), positive: copied(positive), negatives: negatives.map(copied) };
 }

@@ -13,6 +13,7 @@ import {
   readInput,
 } from './device-call.js';
 import { countedRows } from './info-nce-rows.js';
+import { guideInputs, guideParameters, type OwnGuide } from './own-guide.js';
 import { LOSS_OPTIONS, type LossOptions, makePlan, type Plan, readCallOptions, readOutputs, readReduction } from './plan.js';
 import { withNames, withNamesOf } from './renamed.js';
 import { readTemperatureOrScale, type Scale, scaleGradient } from './scale.js';
@@ -198,12 +199,16 @@ export interface InfoNceNames {
 /** As `InfoNceResult`, with the gradients under the caller's names. */
 export interface NamedResult<Gradients> extends Omit<InfoNceResult, 'gradients'> {
   readonly gradients?: Gradients;
+  /** With a guide: rows that have something to be compared with. */
+  readonly counted?: number;
 }
 
 /** As `InfoNceOptions`, with the outputs under the caller's names; gradients anywhere. */
 export interface NamedOptions extends Omit<InfoNceOptions, 'out' | 'gradients'> {
   /** Instead of `mask`, by a loss that made it and writes to it no more: it is not copied. */
   readonly ownMask?: Uint8Array | undefined;
+  /** By a loss that has checked it. Which rows count is then known only afterwards: not with reduction 'mean', see `counted`. */
+  readonly ownGuide?: OwnGuide | undefined;
   readonly gradients?: GradientsOption | undefined;
   readonly out?: Readonly<Record<string, Float32Array | undefined>> | undefined;
 }
@@ -254,10 +259,11 @@ export function planInfoNce<Gradients>(
   const weight = counted > 0 ? 1 / counted : 1;
   const { queryLabels, keyLabels, mask } = comparisons;
   const { temperature } = scale;
+  const { ownGuide: guide } = options;
   const call = {
-    inputs: { query, key, negatives },
+    inputs: { query, key, negatives, ...guideInputs(guide) },
     integers: { positives, negativeIndices, queryLabels, keyLabels, mask },
-    parameters: { temperature, inBatch, symmetric, negativeMode, perQuery, ownNegativeLogit },
+    parameters: { temperature, inBatch, symmetric, negativeMode, perQuery, ownNegativeLogit, ...guideParameters(guide) },
     outputs: {
       query: outputs[names.query],
       key: outputs[names.key],
@@ -267,7 +273,7 @@ export function planInfoNce<Gradients>(
     },
     options: { ...readCallOptions(options, stats, weight * lift), normalize: readNormalize(options) },
   };
-  const work = query.rows * query.cols * (key.rows + negativesSeen);
+  const work = query.rows * (query.cols * (key.rows + negativesSeen) + (guide ? guide.query.cols * key.rows : 0));
   const plan = withNames({ ...names }, () =>
     makePlan('infoNce', call, options, work, (result, backend): NamedResult<Gradients> => {
       const ofScale = { [scale.name]: scaleGradient(scale, result.temperatureGradient) };
@@ -277,6 +283,7 @@ export function planInfoNce<Gradients>(
         ...(outputs.rowLogSumExp && { rowLogSumExp: outputs.rowLogSumExp }),
         ...(gradients && { gradients: { ...gradientsOf(outputs, names), ...ofScale } as Gradients }),
         ...(stats && { stats: result.stats }),
+        ...(guide && { counted: query.rows - result.stats.skippedRows }),
         backend,
       };
     }),

@@ -14,7 +14,7 @@ import type { BackendName } from '../errors.js';
 import { checkFinite } from '../finite.js';
 import type { Rows } from '../matrix.js';
 import { type NamedOptions, planInfoNce } from './info-nce.js';
-import type { LossOptions, Plan } from './plan.js';
+import { type LossOptions, type Plan, readReduction } from './plan.js';
 import type { Scale } from './scale.js';
 import { allOf } from './several-plans.js';
 
@@ -122,7 +122,7 @@ export interface JointResult {
   readonly backend: BackendName;
 }
 
-export type Exclusions = Pick<NamedOptions, 'queryLabels' | 'keyLabels' | 'ownMask'>;
+export type Exclusions = Pick<NamedOptions, 'queryLabels' | 'keyLabels' | 'ownMask' | 'ownGuide'>;
 type JointGradients = { readonly anchor: Float32Array; readonly positive: Float32Array; readonly temperature: number };
 
 const KERNEL_SCALE: Scale = { temperature: Math.LOG2E, name: 'temperature' };
@@ -139,17 +139,22 @@ export function planJoint(
 ): Plan<JointResult> {
   const matrices = sideBySide(parts, blocks);
   const lift = liftOf(matrices);
-  const single = planInfoNce<JointGradients>(matrices, { ...options, normalize: false }, KERNEL_SCALE, isAsync, NAMES, lift);
+  const reduction = readReduction(options.reduction);
+  // Under a guide only the result says how many rows count: a sum is made the mean then.
+  const isSum = options.ownGuide !== undefined && reduction === 'mean';
+  const given: LossOptions & Exclusions = { ...options, reduction: isSum ? 'sum' : reduction, normalize: false };
+  const single = planInfoNce<JointGradients>(matrices, given, KERNEL_SCALE, isAsync, NAMES, lift);
   const { temperature } = scale;
-  return allOf([single], ([{ gradients, stats, ...result }]) => {
-    const shaped = { ...result, ...(stats && { stats: withSimilarities(stats, temperature * Math.LN2) }) };
+  return allOf([single], ([{ gradients, stats, counted = 1, ...result }]) => {
+    const weight = isSum ? 1 / Math.max(1, counted) : 1;
+    const shaped = { ...result, loss: result.loss * weight, ...(stats && { stats: withSimilarities(stats, temperature * Math.LN2) }) };
     if (!gradients) return shaped;
-    takeGradients(parts, blocks, gradients, 1 / lift);
+    takeGradients(parts, blocks, gradients, weight / lift);
     // Logits of the constant parts do not depend on the scale. Where there are none, the kernel's own sum is in float64.
     const sum = parts.every(({ differentiable }) => differentiable === 1)
       ? -Math.LOG2E * gradients.temperature
       : variableProduct(parts, matrices.query, gradients.anchor);
-    return { ...shaped, slope: (scale.name === 'temperature' ? -sum / temperature : sum * temperature) / lift };
+    return { ...shaped, slope: ((scale.name === 'temperature' ? -sum / temperature : sum * temperature) * weight) / lift };
   });
 }
 

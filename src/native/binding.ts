@@ -86,9 +86,19 @@ export const KERNELS: { readonly [K in KernelName]: KernelRow<K> } = {
   uniformity: { inputs: ['x'], parameters: (p) => [p.t], outputs: ['x'] },
   alignment: { inputs: ['x', 'y'], parameters: (p) => [p.alpha], outputs: ['x', 'y', 'perRow'] },
   infoNce: {
-    inputs: ['query', 'key', 'negatives'],
+    inputs: ['query', 'key', 'negatives', 'guideQuery', 'guideKey', 'guideSecondQuery'],
     integers: ['positives', 'negativeIndices', 'queryLabels', 'keyLabels', 'mask'],
-    parameters: (p) => [p.temperature, Number(p.inBatch), Number(p.symmetric), NEGATIVES[p.negativeMode], p.perQuery, p.ownNegativeLogit],
+    parameters: (p) => [
+      p.temperature,
+      Number(p.inBatch),
+      Number(p.symmetric),
+      NEGATIVES[p.negativeMode],
+      p.perQuery,
+      p.ownNegativeLogit,
+      p.guideMargin,
+      Number(p.guideRelative),
+      p.guideSplit,
+    ],
     outputs: ['query', 'key', 'negatives', 'perRow', 'rowLogSumExp'],
   },
   supCon: {

@@ -3,12 +3,13 @@
  *
  *   loss_i = -z_ip + log(exp(z_ip) + sum over negatives of exp(z))
  *
- * Its negatives are the other rows of `key` (inBatch; those that the mask or the labels take out excepted) and its rows of
+ * Its negatives are the other rows of `key` (inBatch; those that the mask, the labels or a guide take out excepted) and its rows of
  * `negatives`. Symmetric: half of that, and half of the column loss, where key row p has the positive query i and the other
  * queries as negatives. candidates.ts is the arithmetic of a row; one row of similarities is all that is stored.
  */
 import type { KernelCall } from '../backends/backend.js';
 import { againstNegatives, Candidates } from './candidates.js';
+import { Guide } from './guide.js';
 import { addRowOfPairs, checkFitsFloat32, type Directions, gradientByInput, readRows, rowProducts, rowsBetween } from './rows.js';
 import type { Steps } from './steps.js';
 
@@ -32,7 +33,8 @@ interface Comparison {
   readonly negativeSum: number;
 }
 
-export function* infoNce({ inputs, integers, parameters, outputs, options }: KernelCall<'infoNce'>): Steps {
+export function* infoNce(call: KernelCall<'infoNce'>): Steps {
+  const { inputs, integers, parameters, outputs, options } = call;
   const { temperature, inBatch, symmetric, ownNegativeLogit } = parameters;
   const query = readRows('query', inputs.query, options.normalize);
   const key = readRows('key', inputs.key, options.normalize);
@@ -46,7 +48,7 @@ export function* infoNce({ inputs, integers, parameters, outputs, options }: Ker
   const perRow = new Float64Array(rows);
   const rowLogSumExp = new Float64Array(rows);
   const compare = comparer(temperature, Math.max(rows, key.rows) + (negatives ? negatives.rows + parameters.perQuery : 0));
-  const isNegative = negativePairs(integers, key.rows);
+  const isNegative = negativePairs(integers, Guide.of(call), key.rows);
   let loss = 0;
   let moment = 0;
   let positiveSum = 0;
@@ -109,9 +111,11 @@ export function* infoNce({ inputs, integers, parameters, outputs, options }: Ker
 }
 
 /** Whether query i and key row j, not its positive, are compared at all. */
-function negativePairs({ mask, queryLabels, keyLabels }: KernelCall<'infoNce'>['integers'], keyRows: number) {
+function negativePairs({ mask, queryLabels, keyLabels }: KernelCall<'infoNce'>['integers'], guide: Guide | null, keyRows: number) {
   return (i: number, j: number): boolean =>
-    mask?.[i * keyRows + j] !== 0 && (!queryLabels || !keyLabels || queryLabels[i] !== keyLabels[j]);
+    mask?.[i * keyRows + j] !== 0 &&
+    (!queryLabels || !keyLabels || queryLabels[i] !== keyLabels[j]) &&
+    (guide === null || guide.counts(i, j));
 }
 
 /** The rows of `negatives` that query i sees, as runs of rows in order. */

@@ -1,7 +1,18 @@
 /** Memory: rows x cols, never rows x rows. Looked at from outside (the peak of the process) and as the backend announces it. */
 import { expect, test } from 'vitest';
 import type { KernelName } from '../../src/backends/backend.js';
-import { barlowTwins, crossUniformity, type Matrix, matrix, nearest, ntXent, sigLip, uniformity, workspaceBytes } from '../../src/index.js';
+import {
+  barlowTwins,
+  crossUniformity,
+  gist,
+  type Matrix,
+  matrix,
+  nearest,
+  ntXent,
+  sigLip,
+  uniformity,
+  workspaceBytes,
+} from '../../src/index.js';
 import { BACKEND, describeKernel, expectBackend } from '../support/backend.js';
 import { normals } from '../support/random.js';
 
@@ -33,6 +44,19 @@ for (const [kernel, run] of cases) {
     });
   });
 }
+
+describeKernel('infoNce', 'gist', () => {
+  const run = (rows: number) => {
+    const [anchor, positive] = [random(1, rows), random(2, rows)];
+    return gist(anchor, positive, { guide: { anchor: random(3, rows), positive: random(4, rows) }, gradients: true });
+  };
+  test('the process grows by less than a byte for every anchor and candidate', () => {
+    expectBackend(run(64));
+    const before = peak();
+    run(ROWS / 2);
+    expect(peak() - before).toBeLessThan(0.75 * (ROWS / 2) * (3 * (ROWS / 2)));
+  });
+});
 
 const KERNELS: KernelName[] = [
   'cosineSimilarity',

@@ -24,6 +24,7 @@ struct Arrays {
   int64_t rows, cols, in_out = 0;
   std::vector<float> x, y, z, outputs[5];
   std::vector<int32_t> labels, indices;
+  ck_matrix guide = {};  // y as one
   ck_result result = {};
 
   Arrays(int64_t rows, int64_t cols)
@@ -91,7 +92,8 @@ inline std::vector<LossCall> every_call(int64_t rows, int64_t cols, const ck_opt
     const bool given = negatives != nullptr;
     const ck_matrix third = given ? *negatives : ck_matrix{};
     const int64_t indices = pairs.negative_mode == CK_NEGATIVES_INDEXED ? n * pairs.per_query : 0;
-    add(name, ck_info_nce_workspace_bytes(&x, &y, negatives, &pairs, 1, &o), 4 * size + 2 * third.rows * cols + 2 * n + indices,
+    const int64_t guide = pairs.guide_query != nullptr ? 3 * size : 0;
+    add(name, ck_info_nce_workspace_bytes(&x, &y, negatives, &pairs, 1, &o), 4 * size + 2 * third.rows * cols + 2 * n + indices + guide,
         [=](ck_error* e) {
           return ck_info_nce(&x, &y, given ? &third : nullptr, &pairs, &o, a->out(0, n), a->out(1, n), a->out(2, size), a->out(3, size),
                              given ? a->out(4, third.rows * cols) : nullptr, &a->result, e);
@@ -100,6 +102,11 @@ inline std::vector<LossCall> every_call(int64_t rows, int64_t cols, const ck_opt
   ck_info_nce_pairs pairs = {};
   pairs.in_batch = pairs.symmetric = 1;
   info_nce("infoNce", nullptr, pairs);
+  a->guide = y;
+  pairs.guide_query = pairs.guide_key = pairs.guide_second_query = &a->guide;
+  pairs.guide_split = n / 2;
+  info_nce("infoNce, with a guide", nullptr, pairs);
+  pairs.guide_query = pairs.guide_key = pairs.guide_second_query = nullptr;
   info_nce("infoNce, shared negatives", &z, pairs);
   pairs.own_negative_logit = 0.5;
   info_nce("infoNce, own negative", &z, pairs);

@@ -77,15 +77,26 @@ describe('nativeArguments', () => {
     const keyLabels = Int32Array.of(1, 2, 3);
     const mask = new Uint8Array(6);
     const [query, key, perRow] = [rows(2, 4), rows(3, 4), new Float32Array(2)];
+    const [guideQuery, guideKey] = [rows(2, 5), rows(3, 5)];
     const call: KernelCall<'infoNce'> = {
-      inputs: { query, key, negatives: null },
+      inputs: { query, key, negatives: null, guideQuery, guideKey, guideSecondQuery: null },
       integers: { positives: null, negativeIndices: null, queryLabels, keyLabels, mask },
-      parameters: { temperature: 0.1, inBatch: true, symmetric: false, negativeMode: 'paired', perQuery: 5, ownNegativeLogit: 2 },
+      parameters: {
+        temperature: 0.1,
+        inBatch: true,
+        symmetric: false,
+        negativeMode: 'paired',
+        perQuery: 5,
+        ownNegativeLogit: 2,
+        guideMargin: 0.25,
+        guideRelative: true,
+        guideSplit: 3,
+      },
       outputs: { query: null, key: null, negatives: null, perRow, rowLogSumExp: null },
       options,
     };
-    const matrices = [query.data, 2, 4, key.data, 3, 4, null, 0, 0];
-    const parameters = [0.1, 1, 0, 1, 5, 2];
+    const matrices = [query.data, 2, 4, key.data, 3, 4, null, 0, 0, guideQuery.data, 2, 5, guideKey.data, 3, 5, null, 0, 0];
+    const parameters = [0.1, 1, 0, 1, 5, 2, 0.25, 1, 3];
     const outputs = [null, null, null, perRow, null];
     expect(nativeArguments('infoNce', call)).toEqual([
       ...matrices,
