@@ -1,0 +1,70 @@
+// What `scripts/test.mjs --sanitize` runs on: both addons built with g++'s sanitizers, and node with the sanitizer's runtime loaded before
+// everything else, because node itself is not built with it. CI's C++ tests use the same build folders.
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync } from 'node:fs';
+import { availableParallelism, tmpdir } from 'node:os';
+import { dirname, isAbsolute, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const compiler = process.env.CXX ?? 'g++';
+
+// A report of ThreadSanitizer counts where one of its stacks begins, below the sanitizer's own functions, in an addon. node is not built
+// with it, so what orders node's own threads is not seen, and reports of node alone mean nothing; they must not decide how it ends.
+const SANITIZERS = {
+  address: {
+    folder: 'build-asan',
+    flags: 'address,undefined',
+    runtime: 'libasan.so',
+    // Leaks: node gives back little of its own when it exits. Ours are looked for by the C++ tests, which have no node.
+    options: (log) => ({ ASAN_OPTIONS: `detect_leaks=0:log_path="${log}"`, UBSAN_OPTIONS: 'print_stacktrace=1' }),
+    reports: (text) => [text],
+  },
+  thread: {
+    folder: 'build-tsan',
+    flags: 'thread',
+    runtime: 'libtsan.so',
+    options: (log) => ({ TSAN_OPTIONS: `exitcode=0:log_path="${log}"` }),
+    reports: (text) => text.split(/^={18}$/m).filter((part) => !isOfNode(part)),
+  },
+};
+
+function mustRun(program, args, stdio = 'inherit') {
+  const { status, error, stdout } = spawnSync(program, args, { cwd: root, stdio });
+  if (error) throw error;
+  if (status !== 0) throw new Error(`${program} ${args.join(' ')} ended with status ${status}`);
+  return stdout;
+}
+
+/** Whether ThreadSanitizer says here what does not concern us: how many races it saw, or one whose stacks all begin outside of the addons. */
+function isOfNode(part) {
+  const counts = /^\s*(ThreadSanitizer: reported \d+ warnings\s*)?$/.test(part);
+  const stacks = part.split(/^(?= +#0 )/m).slice(1);
+  const begins = (stack) => stack.split('\n').find((line) => !line.includes('(libtsan.so'));
+  return counts || (stacks.length > 0 && !stacks.some((stack) => /\(contrastive_kernels_\w+\.node\+/.test(begins(stack))));
+}
+
+/** Builds both addons where they are older than their sources. `reports` lists what the sanitizer said, in any process, so far. */
+export function sanitizedAddons(name) {
+  const sanitizer = SANITIZERS[name];
+  if (!sanitizer) throw new Error(`--sanitize: expected ${Object.keys(SANITIZERS).join(' or ')}, got ${name}`);
+  const { folder, flags, runtime, options } = sanitizer;
+  const library = mustRun(compiler, [`-print-file-name=${runtime}`], ['ignore', 'pipe', 'inherit']).toString().trim();
+  if (!isAbsolute(library)) throw new Error(`--sanitize: ${compiler} has no ${runtime}; it needs g++ and its sanitizers`);
+  const build = join(root, folder);
+  const settings = ['-DCONTRASTIVE_KERNELS_SIMT=ON', `-DCONTRASTIVE_KERNELS_SANITIZE=${flags}`, '-DCMAKE_BUILD_TYPE=Release'];
+  mustRun('cmake', ['-S', root, '-B', build, ...settings], ['ignore', 'ignore', 'inherit']);
+  const targets = ['contrastive_kernels_cpu', 'contrastive_kernels_cuda_simt'];
+  mustRun('cmake', ['--build', build, '-j', `${availableParallelism()}`, '--target', ...targets]);
+  const logs = mkdtempSync(join(tmpdir(), 'contrastive-kernels-sanitizer-'));
+  return {
+    environment: {
+      ...options(join(logs, 'report')),
+      LD_PRELOAD: library,
+      CONTRASTIVE_KERNELS_TEST_SANITIZER: name,
+      CONTRASTIVE_KERNELS_NATIVE_PATH: join(build, 'Release', 'contrastive_kernels_cpu.node'),
+      CONTRASTIVE_KERNELS_CUDA_PATH: join(build, 'Release', 'contrastive_kernels_cuda_simt.node'),
+    },
+    reports: () => readdirSync(logs).flatMap((file) => sanitizer.reports(readFileSync(join(logs, file), 'utf8'))),
+  };
+}
