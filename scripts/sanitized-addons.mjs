@@ -1,7 +1,7 @@
 // What `scripts/test.mjs --sanitize` runs on: both addons built with g++'s sanitizers, and node with the sanitizer's runtime loaded before
 // everything else, because node itself is not built with it. CI's C++ tests use the same build folders.
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { dirname, isAbsolute, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -44,12 +44,22 @@ function isOfNode(part) {
   return counts || (stacks.length > 0 && !stacks.some((stack) => /\(contrastive_kernels_\w+\.node\+/.test(begins(stack))));
 }
 
-/** Builds both addons where they are older than their sources. `reports` lists what the sanitizer said, in any process, so far. */
+/** With function, file and line where there are none: a runtime that had reported before node loaded an addon does not look for them. */
+function withLines(report, folder) {
+  return report.replace(/<null> <null> \((contrastive_kernels_\w+\.node)\+(0x[0-9a-f]+)\)/g, (frame, addon, offset) => {
+    const { status, stdout } = spawnSync('addr2line', ['-Cfpe', join(folder, addon), offset], { encoding: 'utf8' });
+    return status === 0 ? `${stdout.trim()} (${addon}+${offset})` : frame;
+  });
+}
+
+/** Builds both addons where they are older than their sources. `takeReports`: what the sanitizer said, in any process. */
 export function sanitizedAddons(name) {
   const sanitizer = SANITIZERS[name];
   if (!sanitizer) throw new Error(`--sanitize: expected ${Object.keys(SANITIZERS).join(' or ')}, got ${name}`);
   const { folder, flags, runtime, options } = sanitizer;
-  const library = mustRun(compiler, [`-print-file-name=${runtime}`], ['ignore', 'pipe', 'inherit']).toString().trim();
+  const library = mustRun(compiler, [`-print-file-name=${runtime}`], ['ignore', 'pipe', 'inherit'])
+    .toString()
+    .trim();
   if (!isAbsolute(library)) throw new Error(`--sanitize: ${compiler} has no ${runtime}; it needs g++ and its sanitizers`);
   const build = join(root, folder);
   const settings = ['-DCONTRASTIVE_KERNELS_SIMT=ON', `-DCONTRASTIVE_KERNELS_SANITIZE=${flags}`, '-DCMAKE_BUILD_TYPE=Release'];
@@ -60,11 +70,15 @@ export function sanitizedAddons(name) {
   return {
     environment: {
       ...options(join(logs, 'report')),
-      LD_PRELOAD: library,
-      CONTRASTIVE_KERNELS_TEST_SANITIZER: name,
+      CONTRASTIVE_KERNELS_TEST_SANITIZER: library, // vitest.config.mts preloads it in the processes that run tests
+      CONTRASTIVE_KERNELS_TEST_RUNS: process.env.CONTRASTIVE_KERNELS_TEST_RUNS ?? '20', // properties: the same code, in fewer cases
       CONTRASTIVE_KERNELS_NATIVE_PATH: join(build, 'Release', 'contrastive_kernels_cpu.node'),
       CONTRASTIVE_KERNELS_CUDA_PATH: join(build, 'Release', 'contrastive_kernels_cuda_simt.node'),
     },
-    reports: () => readdirSync(logs).flatMap((file) => sanitizer.reports(readFileSync(join(logs, file), 'utf8'))),
+    takeReports: () => {
+      const reports = readdirSync(logs).flatMap((file) => sanitizer.reports(readFileSync(join(logs, file), 'utf8')));
+      rmSync(logs, { recursive: true });
+      return reports.map((report) => withLines(report, join(build, 'Release')));
+    },
   };
 }

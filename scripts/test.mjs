@@ -118,10 +118,11 @@ if (fallback) {
   end(passed, failed);
 }
 if (sanitizeAt >= 0) {
-  const { environment, reports } = sanitizedAddons(sanitizer);
+  const { environment, takeReports } = sanitizedAddons(sanitizer);
   const { passed, failed } = runVitest(['cpu', 'cuda', 'workers'], vitestArgs, environment);
-  for (const report of reports()) console.error(`test: a report of the sanitizer:\n${report}`);
-  end(passed, failed + reports().length);
+  const reports = takeReports();
+  for (const report of reports) console.error(`test: a report of the sanitizer:\n${report}`);
+  end(passed, failed + reports.length);
 }
 
 const native = { cpu: CPU, cuda: CUDA };
