@@ -5,12 +5,11 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { dirname, isAbsolute, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { threadReports, withLines } from './sanitizer-reports.mjs';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const compiler = process.env.CXX ?? 'g++';
 
-// A report of ThreadSanitizer counts where one of its stacks begins, below the sanitizer's own functions, in an addon. node is not built
-// with it, so what orders node's own threads is not seen, and reports of node alone mean nothing; they must not decide how it ends.
 const SANITIZERS = {
   address: {
     folder: 'build-asan',
@@ -24,8 +23,9 @@ const SANITIZERS = {
     folder: 'build-tsan',
     flags: 'thread',
     runtime: 'libtsan.so',
+    // What node's own races may not decide: how a process ends.
     options: (log) => ({ TSAN_OPTIONS: `exitcode=0:log_path="${log}"` }),
-    reports: (text) => text.split(/^={18}$/m).filter((part) => !isOfNode(part)),
+    reports: threadReports,
   },
 };
 
@@ -34,22 +34,6 @@ function mustRun(program, args, stdio = 'inherit') {
   if (error) throw error;
   if (status !== 0) throw new Error(`${program} ${args.join(' ')} ended with status ${status}`);
   return stdout;
-}
-
-/** Whether ThreadSanitizer says here what does not concern us: how many races it saw, or one whose stacks all begin outside of the addons. */
-function isOfNode(part) {
-  const counts = /^\s*(ThreadSanitizer: reported \d+ warnings\s*)?$/.test(part);
-  const stacks = part.split(/^(?= +#0 )/m).slice(1);
-  const begins = (stack) => stack.split('\n').find((line) => !line.includes('(libtsan.so'));
-  return counts || (stacks.length > 0 && !stacks.some((stack) => /\(contrastive_kernels_\w+\.node\+/.test(begins(stack))));
-}
-
-/** With function, file and line where there are none: a runtime that had reported before node loaded an addon does not look for them. */
-function withLines(report, folder) {
-  return report.replace(/<null> <null> \((contrastive_kernels_\w+\.node)\+(0x[0-9a-f]+)\)/g, (frame, addon, offset) => {
-    const { status, stdout } = spawnSync('addr2line', ['-Cfpe', join(folder, addon), offset], { encoding: 'utf8' });
-    return status === 0 ? `${stdout.trim()} (${addon}+${offset})` : frame;
-  });
 }
 
 /** Builds both addons where they are older than their sources. `takeReports`: what the sanitizer said, in any process. */
