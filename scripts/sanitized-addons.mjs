@@ -46,7 +46,7 @@ export function sanitizedAddons(name) {
     .trim();
   if (!isAbsolute(library)) throw new Error(`--sanitize: ${compiler} has no ${runtime}; it needs g++ and its sanitizers`);
   const build = join(root, folder);
-  const settings = ['-DCONTRASTIVE_KERNELS_SIMT=ON', `-DCONTRASTIVE_KERNELS_SANITIZE=${flags}`, '-DCMAKE_BUILD_TYPE=Release'];
+  const settings = ['-DCONTRASTIVE_KERNELS_SIMT=ON', `-DCONTRASTIVE_KERNELS_SANITIZE=${flags}`];
   mustRun('cmake', ['-S', root, '-B', build, ...settings], ['ignore', 'ignore', 'inherit']);
   const targets = ['contrastive_kernels_cpu', 'contrastive_kernels_cuda_simt'];
   mustRun('cmake', ['--build', build, '-j', `${availableParallelism()}`, '--target', ...targets]);
