@@ -15,7 +15,7 @@ const SANITIZERS = {
     folder: 'build-asan',
     flags: 'address,undefined',
     runtime: 'libasan.so',
-    // Leaks: node gives back little of its own when it exits. Ours are looked for by the C++ tests, which have no node.
+    // Leaks: what node leaves behind when it exits with calls in flight would drown ours. The C++ tests look for them.
     options: (log) => ({ ASAN_OPTIONS: `detect_leaks=0:log_path="${log}"`, UBSAN_OPTIONS: 'print_stacktrace=1' }),
     reports: (text) => [text],
   },
