@@ -9,12 +9,15 @@ import { defineConfig } from 'vitest/config';
 const kernels = ['test/kernels/**/*.test.ts'];
 const nothing = join(import.meta.dirname, 'test', 'no-such-addon.node');
 const emulatedCuda = join(import.meta.dirname, 'native', 'simt', 'build', 'Release', 'contrastive_kernels_cuda_simt.node');
+// `npm test -- --sanitize`: the runtime that the processes of the tests load before everything else. Calls take many times as long there.
+const sanitizer = process.env.CONTRASTIVE_KERNELS_TEST_SANITIZER;
 
 export default defineConfig({
   test: {
     // Native code reads the environment of the process, which only a process of its own has to itself.
     pool: 'forks',
-    testTimeout: 60_000,
+    testTimeout: sanitizer ? 1_200_000 : 60_000,
+    env: sanitizer ? { LD_PRELOAD: sanitizer } : {},
     projects: [
       {
         extends: true,
@@ -52,8 +55,9 @@ export default defineConfig({
       { extends: true, test: { name: 'unit', include: ['test/unit/**/*.test.ts'] } },
       {
         extends: true,
-        test: { name: 'package', include: ['test/package/**/*.test.ts', 'test/workers/**/*.test.ts', 'test/cli/**/*.test.ts'] },
+        test: { name: 'package', include: ['test/package/**/*.test.ts', 'test/cli/**/*.test.ts'] },
       },
+      { extends: true, test: { name: 'workers', include: ['test/workers/**/*.test.ts'] } },
     ],
   },
 });

@@ -1,8 +1,11 @@
 // npm test: builds what the tests need and is missing or older than its sources, runs vitest, and ends with the line
 // `N passed, N failed` alone. Arguments go to vitest: file names, -t, --project, ...
 //
-//   (nothing)    every project: the reference, the CPU addon, the CUDA sources on the emulation of native/simt, unit and package
+//   (nothing)    every project: the reference, the CPU addon, the CUDA sources on the emulation of native/simt, unit, package
+//                and workers
 //   --fallback   the kernel and unit tests with both addons absent: 'auto' has to arrive at the reference
+//   --sanitize address|thread   the kernel tests on both addons, and those of threads, with AddressSanitizer and
+//                               UndefinedBehaviorSanitizer, or with ThreadSanitizer; each report is a failure (Linux, g++, cmake)
 //
 // Without a C++ compiler the native projects cannot run. Then the others do, and the end says so; nothing is counted as passed.
 import { spawnSync } from 'node:child_process';
@@ -10,6 +13,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } 
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { sanitizedAddons } from './sanitized-addons.mjs';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const nativeSources = ['native/sources.json', 'native/include', 'native/policies', 'native/addon'];
@@ -75,18 +79,19 @@ function nodeGyp() {
 }
 
 /** Runs vitest on these projects; counts from its JSON report, where a file that cannot be loaded is one failure. */
-function runVitest(projects, args) {
+function runVitest(projects, args, environment = {}) {
   const folder = mkdtempSync(join(tmpdir(), 'contrastive-kernels-test-'));
   const report = join(folder, 'report.json');
   const chosen = args.some((arg) => arg === '--project' || arg.startsWith('--project='));
-  const status = node(join(root, 'node_modules', 'vitest', 'vitest.mjs'), [
+  const vitest = [
     'run',
     ...(chosen ? [] : projects.flatMap((name) => ['--project', name])),
     '--reporter=default',
     '--reporter=json',
     `--outputFile.json=${report}`,
     ...args,
-  ]);
+  ];
+  const status = node(join(root, 'node_modules', 'vitest', 'vitest.mjs'), vitest, { env: { ...process.env, ...environment } });
   let counts = { passed: 0, failed: 1 };
   if (existsSync(report)) {
     const { numPassedTests, numFailedTests, testResults } = JSON.parse(readFileSync(report, 'utf8'));
@@ -100,6 +105,8 @@ function runVitest(projects, args) {
 }
 
 const args = process.argv.slice(2);
+const sanitizeAt = args.indexOf('--sanitize');
+const [, sanitizer] = sanitizeAt < 0 ? [] : args.splice(sanitizeAt, 2);
 const fallback = args.includes('--fallback');
 const vitestArgs = args.filter((arg) => arg !== '--fallback');
 
@@ -109,6 +116,13 @@ if (fallback) {
   Object.assign(process.env, { CONTRASTIVE_KERNELS_NATIVE_PATH: nothing, CONTRASTIVE_KERNELS_CUDA_PATH: nothing });
   const { passed, failed } = runVitest(['fallback', 'unit'], vitestArgs);
   end(passed, failed);
+}
+if (sanitizeAt >= 0) {
+  const { environment, takeReports } = sanitizedAddons(sanitizer);
+  const { passed, failed } = runVitest(['cpu', 'cuda', 'workers'], vitestArgs, environment);
+  const reports = takeReports();
+  for (const report of reports) console.error(`test: a report of the sanitizer:\n${report}`);
+  end(passed, failed + reports.length);
 }
 
 const native = { cpu: CPU, cuda: CUDA };
@@ -121,7 +135,7 @@ if (hasCompiler()) {
   missing = Object.keys(native).filter((name) => !given[name] && !existsSync(join(root, native[name].file)));
 }
 const { passed, failed } = runVitest(
-  ['reference', 'cpu', 'cuda', 'unit', 'package'].filter((name) => !missing.includes(name)),
+  ['reference', 'cpu', 'cuda', 'unit', 'package', 'workers'].filter((name) => !missing.includes(name)),
   vitestArgs,
 );
 if (missing.length > 0) console.log(`test: no C++ compiler here, so these backends were NOT tested: ${missing.join(', ')}`);

@@ -15,6 +15,7 @@ import {
 } from '../../src/index.js';
 import { BACKEND, describeKernel, expectBackend } from '../support/backend.js';
 import { normals } from '../support/random.js';
+import { measures } from '../support/sanitizer.js';
 
 const ROWS = 8192;
 const COLS = 8;
@@ -36,7 +37,7 @@ const cases: [KernelName, (size: number) => { readonly backend: string }][] = [
 
 for (const [kernel, run] of cases) {
   describeKernel(kernel, kernel, () => {
-    test('the process grows by far less than the matrix of similarities', () => {
+    measures('the process grows by far less than the matrix of similarities', () => {
       expectBackend(run(64)); // the code is loaded, threads and pools are there
       const before = peak();
       run(ROWS);

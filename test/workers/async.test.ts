@@ -17,8 +17,8 @@ import {
   uniformity,
 } from '../../src/index.js';
 import { hasCompiler } from '../package/support.js';
+import { measures, minutes } from '../support/sanitizer.js';
 
-const MINUTES = 60_000;
 const cpu = { backend: 'cpu' } as const;
 
 function rowsOf(rows: number, cols: number, seed = 1): Matrix {
@@ -80,7 +80,7 @@ describe.runIf(hasCompiler)('asynchronous calls of the native addon', () => {
       expect(longestPause).toBeLessThan(total / 4);
       expect(ticks).toBeGreaterThan(total / 20);
     },
-    MINUTES,
+    minutes(1),
   );
 
   // The masks of these two, for all pairs, come first and are most of the work: a call that makes one in one go has its first ticks when
@@ -104,7 +104,7 @@ describe.runIf(hasCompiler)('asynchronous calls of the native addon', () => {
       expect(ticks.sort((a, b) => a - b)[2]).toBeGreaterThan(4);
       expect(await twin()).toEqual(sync());
     },
-    MINUTES,
+    minutes(1),
   );
 
   test('inputs are copied before the call returns', async () => {
@@ -133,7 +133,7 @@ describe.runIf(hasCompiler)('asynchronous calls of the native addon', () => {
       expect(first).not.toBe(7);
       expect(result.gradients.z).toBe(out.z);
     },
-    MINUTES,
+    minutes(1),
   );
 
   test('a failed call leaves the outputs alone', async () => {
@@ -168,7 +168,7 @@ describe.runIf(hasCompiler)('asynchronous calls of the native addon', () => {
       detach(cosines);
       await expect(third).rejects.toThrow(/^out: /);
     },
-    MINUTES,
+    minutes(1),
   );
 
   test(
@@ -192,7 +192,7 @@ describe.runIf(hasCompiler)('asynchronous calls of the native addon', () => {
 
       expect(await outcome(ntXentAsync(z, { ...options, signal: AbortSignal.abort(reason) }))).toBe(reason);
     },
-    MINUTES,
+    minutes(1),
   );
 
   test('an abort after the end changes nothing', async () => {
@@ -218,10 +218,10 @@ describe.runIf(hasCompiler)('asynchronous calls of the native addon', () => {
       const matrixAsync = await cosineSimilarityAsync(x, x, cpu);
       expect(sameBits(matrixAsync.data, matrixAlone.data)).toBe(true);
     },
-    MINUTES,
+    minutes(1),
   );
 
-  test('arguments, checks and result of a synchronous call cost well under 15 microseconds', () => {
+  measures('arguments, checks and result of a synchronous call cost well under 15 microseconds', () => {
     const z = rowsOf(2, 2);
     const batch = 500;
     let best = Number.POSITIVE_INFINITY; // of many short batches: what the code costs, whatever else the machine does
