@@ -33,7 +33,7 @@ struct Exchanged {
 template <class Pairs>
 struct ContrastSums : ExponentialTerms {
   static constexpr int kGroups = 1;
-  static constexpr bool kStatistics = true, kOnTensorCores = Pairs::kOnTensorCores;
+  static constexpr bool kStatistics = true, kCounted = true, kOnTensorCores = Pairs::kOnTensorCores;
   Pairs pairs;
   CK_HOST_DEVICE ContrastSums(double k, const Pairs& pairs_) : ExponentialTerms(k), pairs(pairs_) {}
 

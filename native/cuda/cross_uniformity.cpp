@@ -13,7 +13,7 @@ constexpr int kThreads = kLossThreads;
 // score = -|u_i - v_j|^2 / 2 = s - |u_i|^2 / 2 - |v_j|^2 / 2, which also holds for zero rows.
 struct DistanceSums : ExponentialTerms {
   static constexpr int kGroups = 1;
-  static constexpr bool kStatistics = false, kOnTensorCores = true;
+  static constexpr bool kStatistics = false, kCounted = false, kOnTensorCores = true;
   const float *half_x, *half_y;
   CK_HOST_DEVICE DistanceSums(double k, const float* x, const float* y) : ExponentialTerms(k), half_x(x), half_y(y) {}
   __device__ __forceinline__ int group(int, int) const { return 0; }

@@ -14,6 +14,7 @@
 //   move(sums, count, before, largest, i)    sums of that many pairs, relative to `before`, become relative to `largest`
 //   kOnTensorCores                           whether rows may be operands of tensor cores (tensor_row_sums.hpp); then it also says
 //   meets<side>(row0, col0)                  false where every pair of the tile counts
+//   kCounted                                 whether anybody reads the number of pairs
 //   relative_to<true>, move_fast             the same by exp2_fast, in float32
 #pragma once
 #include "cuda/row_cells.hpp"

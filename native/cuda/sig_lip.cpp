@@ -10,7 +10,7 @@ constexpr int kThreads = 256;
 
 struct NegativeSums : LogisticTerms {
   static constexpr int kGroups = 1;
-  static constexpr bool kStatistics = true, kOnTensorCores = true;
+  static constexpr bool kStatistics = true, kCounted = false, kOnTensorCores = true;
   using LogisticTerms::LogisticTerms;
   __device__ __forceinline__ int group(int i, int j) const { return i == j ? -1 : 0; }
   __device__ __forceinline__ float score(float s, int, int) const { return s; }

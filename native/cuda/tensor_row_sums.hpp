@@ -44,7 +44,7 @@ __device__ __forceinline__ void select_pairs(Fragments<Shape::kRowFragments, Sha
         tile[i][j][e] = score;
         if (!Policy::kStatistics) continue;
         totals[2 * i + e / 2].score += counts ? score : 0.0f;
-        totals[2 * i + e / 2].count += counts ? 1.0f : 0.0f;
+        if (Policy::kCounted) totals[2 * i + e / 2].count += counts ? 1.0f : 0.0f;
       }
     }
   }
@@ -93,7 +93,7 @@ __device__ __forceinline__ void fold_lanes(LaneTotal<Policy>& total, const Polic
     for (int n = 0; n < Policy::kTerms; ++n) total.sums[n] += __shfl_xor_sync(kAll, total.sums[n], mask);
     if (!Policy::kStatistics) continue;
     total.score += __shfl_xor_sync(kAll, total.score, mask);
-    total.count += __shfl_xor_sync(kAll, total.count, mask);
+    if (Policy::kCounted) total.count += __shfl_xor_sync(kAll, total.count, mask);
   }
 }
 
@@ -125,10 +125,7 @@ __global__ void __launch_bounds__(Shape::kThreads, 1) tensor_row_sums_kernel(Row
       const unsigned char* const stage = ring.next(load);
       multiply_slab<kSplit, Shape::kRowFragments, Shape::kColumnFragments>(tile, stage, stage + Shape::kOperandBytes, at, rest);
     };
-    if constexpr (kSplit) {  // a loop for each: one for both takes registers that the totals need
-      for (int s = 0; s < x.rest_slabs; ++s) multiply_next(true);
-    }
-    for (int s = x.rest_slabs; s < slabs; ++s) multiply_next(false);
+    for (int s = 0; s < slabs; ++s) multiply_next(s < x.rest_slabs);
     select_pairs<Shape>(tile, totals, job, policy, row0, col0, at);
     add_terms<Shape>(tile, totals, policy, row0, at);
   }
