@@ -1,5 +1,5 @@
-// See guide.hpp. One CUDA block decides a tile of 64 x 64 pairs: cosines in float32 by the tile engine, and in double, one by one, those
-// too near a threshold for it.
+// See guide.hpp. One CUDA block decides a tile of 64 x 64 pairs, of those that the mask leaves: cosines in float32 by the tile engine, and
+// in double, one by one, those too near a threshold for it.
 #include "cuda/guide.hpp"
 
 #include <initializer_list>
@@ -33,7 +33,7 @@ __global__ void __launch_bounds__(kThreads, 1) find_thresholds(Guide guide, cons
 
 constexpr unsigned char kNear = 2;  // a flag until the definition has decided
 
-// Flags of the tile's pairs whose keys are in [from, to), compared with the rows of one side.
+// Flags of the tile's pairs whose keys are in [from, to), compared with the rows of one side. What is out stays out.
 __device__ void decide_side(const Guide& guide, const Rows& side, float band, int row0, int col0, int from, int to, float* shared,
                             unsigned char* flags) {
   if (col0 >= to || col0 + Tile::kSide <= from) return;
@@ -48,7 +48,8 @@ __device__ void decide_side(const Guide& guide, const Rows& side, float band, in
       const int col = col0 + tile_column(j);
       if (col < from || col >= to || row >= side.rows) continue;
       const float above = tile[i][j] - threshold;
-      flags[tile_row(i) * Tile::kSide + tile_column(j)] = fabsf(above) <= band ? kNear : (unsigned char)(above <= 0);
+      unsigned char& flag = flags[tile_row(i) * Tile::kSide + tile_column(j)];
+      if (flag) flag = fabsf(above) <= band ? kNear : (unsigned char)(above <= 0);
     }
   }
 }
@@ -58,18 +59,23 @@ __global__ void __launch_bounds__(Tile::kThreads, 4) decide_tile(Guide guide, fl
   float* const shared = reinterpret_cast<float*>(bytes);
   unsigned char* const flags = bytes + Tile::kSharedBytes;
   const int row0 = int(blockIdx.y) * Tile::kSide, col0 = int(blockIdx.x) * Tile::kSide, t = int(threadIdx.x);
-  for (int at = t; at < kFlagBytes; at += Tile::kThreads) flags[at] = 0;
+  for (int at = t; at < kFlagBytes; at += Tile::kThreads) {
+    const int row = row0 + at / Tile::kSide, col = col0 + at % Tile::kSide;
+    flags[at] = row < guide.rows && col < guide.keys && !(guide.mask && guide.mask[size_t(row) * guide.keys + col] == 0);
+  }
   __syncthreads();
-  decide_side(guide, guide.query.units, band, row0, col0, 0, guide.split, shared, flags);
-  decide_side(guide, guide.second.units, band, row0, col0, guide.split, guide.key.units.rows, shared, flags);
-  __syncthreads();
+  if (guide.guided()) {
+    decide_side(guide, guide.query.units, band, row0, col0, 0, guide.split, shared, flags);
+    decide_side(guide, guide.second.units, band, row0, col0, guide.split, guide.keys, shared, flags);
+    __syncthreads();
+  }
   CK_ROLL
   for (int at = t; at < kFlagBytes; at += Tile::kThreads) {
     const int row = row0 + at / Tile::kSide;
     if (flags[at] == kNear) flags[at] = cosine(guide, row, col0 + at % Tile::kSide) <= guide.thresholds[row];
   }
   __syncthreads();
-  if (row0 + t >= guide.query.units.rows) return;
+  if (row0 + t >= guide.rows) return;
   uint32_t* const out = guide.bits + size_t(row0 + t) * guide.words;
   for (int word = 0; word < Tile::kSide / 32; ++word) {
     uint32_t made = 0;
@@ -91,8 +97,8 @@ void decide(Run& run, const Guide& guide, const int32_t* positives, ck_cuda_repo
     }
     ++argument;
   }
-  run.launch(find_thresholds, blocks(guide.query.units.rows), kThreads, 0, guide, positives);
-  const dim3 grid(unsigned(tiles_of(guide.key.units.rows)), unsigned(tiles_of(guide.query.units.rows)));
+  if (guide.guided()) run.launch(find_thresholds, blocks(guide.rows), kThreads, 0, guide, positives);
+  const dim3 grid(unsigned(tiles_of(guide.keys)), unsigned(tiles_of(guide.rows)));
   const float band = guide_band(guide.key.units.cols, Tile::kSlab);
   run.launch(decide_tile, grid, Tile::kThreads, Tile::kSharedBytes + kFlagBytes, guide, band);
 }

@@ -150,7 +150,7 @@ void gradients(Run& run, const InfoNce& job, float* query, float* key, float* ne
   }
 }
 
-// A guide has a say where keys are negatives at all.
+// A guide or a mask has a say where keys are negatives at all.
 ck_info_nce_pairs guide_pairs(const ck_info_nce_pairs& pairs) { return pairs.in_batch ? pairs : ck_info_nce_pairs{}; }
 
 }  // namespace
@@ -158,7 +158,7 @@ ck_info_nce_pairs guide_pairs(const ck_info_nce_pairs& pairs) { return pairs.in_
 size_t info_nce_workspace(const ck_matrix& query, const ck_matrix& key, const ck_matrix* negatives, const ck_info_nce_pairs& pairs,
                           const ck_options& options, bool gradients) {
   return workspace_of(options, [&](Arena& arena, const ck_options& at) {
-    const Guide guide(arena, guide_pairs(pairs));
+    const Guide guide(arena, guide_pairs(pairs), query.rows, key.rows);
     InfoNce(arena, query, key, negatives ? *negatives : ck_matrix{}, pairs, guide, at, gradients);
   });
 }
@@ -177,7 +177,7 @@ int ck_cuda_info_nce(const ck_matrix* query, const ck_matrix* key, const ck_matr
   if (const int status = check_added_logit(pairs->own_negative_logit, error)) return status;
   Arena arena(workspace);
   const bool wanted = gradient_query || gradient_key || gradient_negatives;
-  const Guide guide(arena, guide_pairs(*pairs));
+  const Guide guide(arena, guide_pairs(*pairs), query->rows, key->rows);
   const InfoNce job(arena, *query, *key, negatives ? *negatives : ck_matrix{}, *pairs, guide, *options, wanted);
   if (const int status = check_workspace(arena, workspace_bytes, error)) return status;
   Run run(stream, *options);
@@ -189,7 +189,7 @@ int ck_cuda_info_nce(const ck_matrix* query, const ck_matrix* key, const ck_matr
     prepare(run, job.negatives, 2, report);
     check_products(run, job.query, job.negatives, k, report);
   }
-  if (guide.present()) decide(run, guide, pairs->positives, report);
+  if (guide.decides()) decide(run, guide, pairs->positives, report);
   listed_similarities(run, job.query, job.key, pairs->positives, 1, query->rows, job.positive);
   if (job.stats) tile_similarities(run, job.query, job.key, pairs->positives, job.of_positive);
   listed_similarities(run, job.query, job.negatives, job.negative_indices, job.each, job.entries(), job.listed);

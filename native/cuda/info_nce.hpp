@@ -12,19 +12,17 @@ struct KeyPairs {
   const int32_t* positives;  // null: row i
   const int32_t* query_labels;
   const int32_t* key_labels;
-  const uint8_t* mask;
-  int keys;
-  const uint32_t* guided;  // bits of a Guide, or null
+  const uint32_t* bits;  // of a Guide, or null
   int words;
 
   __device__ __forceinline__ int positive(int i) const { return positives ? positives[i] : i; }
   __device__ __forceinline__ bool negative(int i, int j) const {
-    return j != positive(i) && !(query_labels && query_labels[i] == key_labels[j]) && !(mask && mask[size_t(i) * keys + j] == 0) &&
-           !(guided && (guided[size_t(i) * words + j / 32] >> j % 32 & 1) == 0);
+    return j != positive(i) && !(query_labels && query_labels[i] == key_labels[j]) &&
+           !(bits && (bits[size_t(i) * words + j / 32] >> j % 32 & 1) == 0);
   }
   template <int kSide>
   __device__ __forceinline__ bool meets(int row0, int col0) const {
-    return positives || query_labels || mask || guided || on_diagonal<kSide>(row0, col0);
+    return positives || query_labels || bits || on_diagonal<kSide>(row0, col0);
   }
 };
 
@@ -69,7 +67,7 @@ struct InfoNce {
 
   InfoNce(Arena& arena, const ck_matrix& query_, const ck_matrix& key_, const ck_matrix& negatives_, const ck_info_nce_pairs& p,
           const Guide& guide, const ck_options& options, bool gradients)
-      : pairs{p.positives, p.query_labels, p.key_labels, p.mask, int(key_.rows), guide.present() ? guide.bits : nullptr, guide.words},
+      : pairs{p.positives, p.query_labels, p.key_labels, guide.decides() ? guide.bits : nullptr, guide.words},
         shared_pairs{p.own_negative_logit != 0},
         temperature(options.temperature),
         weight(options.weight),
