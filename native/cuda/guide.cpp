@@ -36,7 +36,7 @@ constexpr unsigned char kNear = 2;  // a flag until the definition has decided
 // Flags of the tile's pairs whose keys are in [from, to), compared with the rows of one side. What is out stays out.
 __device__ void decide_side(const Guide& guide, const Rows& side, float band, int row0, int col0, int from, int to, float* shared,
                             unsigned char* flags) {
-  if (col0 >= to || col0 + Tile::kSide <= from) return;
+  if (from >= to || col0 >= to || col0 + Tile::kSide <= from) return;  // a side of no keys may have no rows
   Accumulator tile = {};
   multiply(tile, shared, side.operand(row0), guide.key.units.operand(col0), 0, side.depth());
   CK_UNROLL
