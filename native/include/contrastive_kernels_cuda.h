@@ -48,8 +48,8 @@ int ck_cuda_uniformity(const ck_matrix* x, double t, const ck_options* options, 
 int ck_cuda_alignment(const ck_matrix* x, const ck_matrix* y, double alpha, const ck_options* options, float* per_row, float* gradient_x,
                       float* gradient_y, ck_cuda_report* report, void* workspace, size_t workspace_bytes, void* stream, ck_error* error);
 
-/* The pointers in pairs are device memory, too; of a guide the data of its matrices. What it decides is kept in the workspace, a bit for
- * each query and key. */
+/* The pointers in pairs are device memory, too; of a guide the data of its matrices. What guide and mask decide is kept in the workspace, a
+ * bit for each query and key. */
 int ck_cuda_info_nce(const ck_matrix* query, const ck_matrix* key, const ck_matrix* negatives, const ck_info_nce_pairs* pairs,
                      const ck_options* options, float* per_row, float* row_log_sum_exp, float* gradient_query, float* gradient_key,
                      float* gradient_negatives, ck_cuda_report* report, void* workspace, size_t workspace_bytes, void* stream,
