@@ -37,7 +37,7 @@ Guide::Guide(Arena& arena, const ck_info_nce_pairs& pairs, int32_t width)
   pass_.split = pairs.guide_second_query != nullptr ? pairs.guide_split : key_.layout.rows;
   pass_.thresholds = thresholds_;
   pass_.rounded = rounded_;
-  pass_.band = guide_band(key_.layout.cols, DOT_BLOCK);
+  pass_.band = guide_band(key_.layout.cols, dot_block(key_.layout.cols));
 }
 
 void Guide::read(Call& call, int threads, Packed& packed, double* norms, int32_t argument) const {

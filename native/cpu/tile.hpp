@@ -116,10 +116,6 @@ CK_INLINE void dot_range(const Products& products, Accumulators& c, const float*
   for (int k = 0; k < cols; ++k) multiply_add<NR>(products, c, left + k, right + k * NR);
 }
 
-// Dimensions that are summed from 0 (tile_sizes.hpp). They depend on the number of dimensions only: equal rows give equal bits
-// wherever they stand.
-CK_INLINE int64_t dot_block(int64_t cols) { return cols < SHORT_ROW ? DOT_BLOCK_SHORT : cols < LONG_ROW ? DOT_BLOCK : DOT_BLOCK_LONG; }
-
 // Dot products of one tile over `cols` dimensions, in blocks of `block`, added to `sums` (rows BLOCK_STRIDE apart) unless that is
 // NULL, and handed row by row to consume(row, y0, y1).
 template <class Products, class Consume>
