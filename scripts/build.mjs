@@ -1,7 +1,7 @@
 // npm run build: dist/ from src/. tsdown makes the CommonJS files and their types (tsdown.config.ts); the ES module side is made
 // here: each .mjs names what its .cjs exports and re-exports it. So `require` and `import` in one process get the same functions,
 // the same addon and the same error classes.
-// npm runs this before it packs.
+// npm runs this after an install in a checkout and before it packs (prepare.mjs).
 import { spawnSync } from 'node:child_process';
 import { chmodSync, existsSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';

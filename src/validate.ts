@@ -100,13 +100,13 @@ export function checkSameCols(argument: string, given: Rows, other: string, expe
 }
 
 /** The options as an object whose every name is in `known`; a mistyped name is an error, not a default. */
-export function readOptions<T extends object>(value: T | undefined, known: ReadonlySet<string>): T {
+export function readOptions<T extends object>(value: T | undefined, known: ReadonlySet<string>, argument = 'options'): T {
   if (value === undefined) return {} as T;
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    throw new TypeError(`options: expected an object, got ${describe(value)}`);
+    throw new TypeError(`${argument}: expected an object, got ${describe(value)}`);
   }
   for (const name of Object.keys(value)) {
-    if (!known.has(name)) throw new TypeError(`options: expected only ${[...known].join(', ')}, got '${name}'`);
+    if (!known.has(name)) throw new TypeError(`${argument}: expected only ${[...known].join(', ')}, got '${name}'`);
   }
   return value;
 }
@@ -187,7 +187,12 @@ export function readNumber(option: string, value: unknown, otherwise: number): n
 
 /** 0 (the backend's default) when not given. */
 export function readThreads(value: unknown): number {
-  return value === undefined ? 0 : readInteger('threads', value, 1, MAX_THREADS);
+  if (value !== undefined) return readInteger('threads', value, 1, MAX_THREADS);
+  const text = process.env.CONTRASTIVE_KERNELS_THREADS;
+  if (text && !(/^\d+$/.test(text) && Number(text) >= 1 && Number(text) <= MAX_THREADS)) {
+    throw new RangeError(`CONTRASTIVE_KERNELS_THREADS: expected an integer from 1 to ${MAX_THREADS}, got ${describe(text)}`);
+  }
+  return 0;
 }
 
 export function readSignal(value: unknown): AbortSignal | undefined {
@@ -212,9 +217,9 @@ export function checkAttached(argument: string, output: Float32Array | null, len
   throw new TypeError(`${argument}: expected ${length} elements, got a buffer that was detached while the call was running`);
 }
 
-/** No output may share memory with an input or with another output: it would be overwritten while it is still read. */
-export function checkNoOverlap(outputs: Readonly<Record<string, Float32Array>>, inputs: Readonly<Record<string, Float32Array>>): void {
-  const others = Object.entries(inputs);
+/** No output may share memory with an input (typed arrays; others are let pass) or another output: it would be overwritten. */
+export function checkNoOverlap(outputs: Readonly<Record<string, Float32Array>>, inputs: Readonly<Record<string, unknown>>): void {
+  const others = Object.entries(inputs).filter((each): each is [string, ArrayBufferView] => ArrayBuffer.isView(each[1]));
   for (const [name, output] of Object.entries(outputs)) {
     for (const [other, array] of others) {
       if (overlaps(output, array)) throw new RangeError(`${name}: expected memory of its own, got memory that overlaps ${other}`);
@@ -223,6 +228,6 @@ export function checkNoOverlap(outputs: Readonly<Record<string, Float32Array>>, 
   }
 }
 
-function overlaps(a: Float32Array, b: Float32Array): boolean {
+export function overlaps(a: ArrayBufferView, b: ArrayBufferView): boolean {
   return a.buffer === b.buffer && a.byteOffset < b.byteOffset + b.byteLength && b.byteOffset < a.byteOffset + a.byteLength;
 }

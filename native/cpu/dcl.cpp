@@ -76,7 +76,7 @@ class Dcl {
     const double largest = call_.normalize() ? 1.0 : b_.packed.largest_norm * b_.packed.largest_norm;
     const double bound = largest * LOG2_E / temperature_;
     if (!(bound <= LARGEST_BOUND))
-      throw Failure{CK_OUT_OF_RANGE, 0, -1, -1, "products of rows divided by the temperature do not fit float32"};
+      throw Failure{CK_OUT_OF_RANGE, 0, -1, -1, "products of rows, scaled by temperature or logit scale, do not fit float32"};
     contrast_.forward(bound, call_.options().stats != 0);
     similarities();
     weigh(weight_sigma);

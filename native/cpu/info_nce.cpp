@@ -46,7 +46,7 @@ class InfoNce {
     b_.guide.read(call_, threads_, pairs_, b_.partner);
     const double to_key = bound(b_.key.packed), to_negatives = p_.negative_rows > 0 ? bound(b_.negatives.packed) : 0.0;
     if (!(to_key <= LARGEST_BOUND && to_negatives <= LARGEST_BOUND))
-      throw Failure{CK_OUT_OF_RANGE, 0, -1, -1, "products of rows divided by the temperature do not fit float32"};
+      throw Failure{CK_OUT_OF_RANGE, 0, -1, -1, "products of rows, scaled by temperature or logit scale, do not fit float32"};
     if (p_.in_batch) with_key_.forward(to_key, p_.stats);
     if (p_.shared) with_negatives_.forward(to_negatives, p_.stats);
     rows();

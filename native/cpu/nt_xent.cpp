@@ -94,7 +94,7 @@ void single_pair(const ck_matrix& z, const Call& call, float* per_row, float* ro
   if (call.normalize()) s = norms[0] > 0.0 && norms[1] > 0.0 ? s / norms[0] / norms[1] : 0.0;
   const double logit = s / call.options().temperature;
   if (std::fabs(logit) > LARGEST_BOUND)
-    throw Failure{CK_OUT_OF_RANGE, 0, 0, -1, "products of rows divided by the temperature do not fit float32"};
+    throw Failure{CK_OUT_OF_RANGE, 0, 0, -1, "products of rows, scaled by temperature or logit scale, do not fit float32"};
   for (int row = 0; row < 2; ++row) {
     if (per_row != nullptr) per_row[row] = 0.0f;
     if (row_log_sum_exp != nullptr) row_log_sum_exp[row] = static_cast<float>(logit);
@@ -136,7 +136,7 @@ class NtXent {
     const double largest = unit_ ? 1.0 : b_.packed.largest_norm * b_.packed.largest_norm;
     const double bound = largest * LOG2_E / temperature;  // of |y|
     if (!(bound <= LARGEST_BOUND))
-      throw Failure{CK_OUT_OF_RANGE, 0, -1, -1, "products of rows divided by the temperature do not fit float32"};
+      throw Failure{CK_OUT_OF_RANGE, 0, -1, -1, "products of rows, scaled by temperature or logit scale, do not fit float32"};
     shift_ = static_cast<float>(fixed_shift(bound));
     may_underflow_ = 2.0 * bound > SHIFT_HEADROOM - ROW_SUM_FLOOR;
     forward();

@@ -87,7 +87,7 @@ class SigLip {
     for (int64_t i = 0; i < b_.x.layout.padded_rows; ++i) b_.partner[i] = i < rows_ ? static_cast<int32_t>(i) : -1;
     const double largest = call_.normalize() ? 1.0 : b_.x.largest_norm * b_.y.largest_norm;
     if (!(largest * LOG2_E / temperature_ + std::fabs(bias_) * LOG2_E <= LARGEST_EXPONENT))
-      throw Failure{CK_OUT_OF_RANGE, 0, -1, -1, "products of rows divided by the temperature do not fit float32"};
+      throw Failure{CK_OUT_OF_RANGE, 0, -1, -1, "products of rows, scaled by temperature or logit scale, do not fit float32"};
     positives();
     double total = negatives(gradients);
     if (rows_ > 1 && total + positive_loss_ < SMALL_LOSS) {

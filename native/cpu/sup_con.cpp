@@ -47,7 +47,7 @@ class SupCon {
     const double largest = call_.normalize() ? 1.0 : b_.units.largest_norm * b_.units.largest_norm;
     const double bound = largest * LOG2_E / temperature_;
     if (!(bound <= LARGEST_EXPONENT))
-      throw Failure{CK_OUT_OF_RANGE, 0, -1, -1, "products of rows divided by the temperature do not fit float32"};
+      throw Failure{CK_OUT_OF_RANGE, 0, -1, -1, "products of rows, scaled by temperature or logit scale, do not fit float32"};
     take_means();
     contrast_.forward(bound, stats);
     within(row_log_sum_exp != nullptr, stats);

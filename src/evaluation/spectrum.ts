@@ -33,14 +33,14 @@ export interface Isotropy {
 export function effectiveRank(x: MatrixLike, options?: EffectiveRankOptions): number {
   const { normalize, center } = readOptions(options, new Set(['normalize', 'center']));
   const rows = readRows('x', readMatrix('x', x, false), readBoolean('normalize', normalize, true));
-  if (readBoolean('center', center, false)) subtractMean(rows);
+  const rounding = readBoolean('center', center, false) ? subtractMean(rows) : 0;
   const few = rows.rows < rows.cols ? rows : transposed(rows);
   const n = few.rows;
   const products = new Float64Array(n * n);
   for (let i = 0; i < n; i++) rowProducts(few, i, few, products.subarray(i * n, (i + 1) * n));
   const squares = symmetricEigenvalues(products, n);
-  // Singular values are roots of what is only known to 1e-16 of the largest: below that there is nothing.
-  const least = squares[n - 1] * n * 1e-15;
+  // Singular values are roots of what is only known to 1e-16 of the largest: below that, or what a mean left, there is nothing.
+  const least = Math.max(squares[n - 1] * n * 1e-15, rounding);
   const values = squares.filter((square) => square > least).map(Math.sqrt);
   const sum = values.reduce((total, value) => total + value, 0);
   if (sum === 0) return 0;
@@ -61,7 +61,7 @@ export function isotropy(x: MatrixLike, options?: SpectrumOptions): Isotropy {
   const given = readMatrix('x', x, false);
   const meanCosine = meanOfCosines(readRows('x', given, true));
   const rows = readRows('x', given, readBoolean('normalize', normalize, true));
-  subtractMean(rows);
+  const rounding = subtractMean(rows);
   const few = rows.rows < rows.cols ? rows : transposed(rows);
   const products = new Float64Array(few.rows);
   let trace = 0;
@@ -72,7 +72,7 @@ export function isotropy(x: MatrixLike, options?: SpectrumOptions): Isotropy {
     for (const value of products) square += value * value;
   }
   const { cols } = given;
-  return { isoScore: cols > 1 ? ((trace * trace) / square - 1) / (cols - 1) : Number.NaN, meanCosine };
+  return { isoScore: cols > 1 && trace > rounding ? ((trace * trace) / square - 1) / (cols - 1) : Number.NaN, meanCosine };
 }
 
 /** Of all pairs of different rows: (|sum u|^2 - sum |u|^2) / (n (n - 1)). */
@@ -90,8 +90,12 @@ function meanOfCosines({ rows, cols, u }: Directions): number {
   return rows > 1 ? (all - own) / (rows * (rows - 1)) : Number.NaN;
 }
 
-/** In place. Relative to the first row, so equal rows become exactly 0. */
-function subtractMean({ rows, cols, u }: Directions): void {
+/**
+ * In place. Relative to the first row, so equal rows become exactly 0. Returns what the squares of all differences may add up to where rows
+ * are equal but for the rounding of u.
+ */
+function subtractMean({ rows, cols, u }: Directions): number {
+  const rounding = u.reduce((sum, value) => sum + value * value, 0) * 1e-30;
   const first = u.slice(0, cols);
   for (let k = 0; k < cols; k++) {
     let sum = 0;
@@ -101,6 +105,7 @@ function subtractMean({ rows, cols, u }: Directions): void {
     }
     for (let i = 0; i < rows; i++) u[i * cols + k] -= sum / rows;
   }
+  return rounding;
 }
 
 function transposed({ rows, cols, u }: Directions): Directions {

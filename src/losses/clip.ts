@@ -1,7 +1,7 @@
 /** The loss of CLIP: symmetric InfoNCE over the images and texts of a batch, with a logit scale instead of a temperature. */
 import type { Stats } from '../backends/backend.js';
 import type { BackendName } from '../errors.js';
-import { checkSameShape, readOptions, readScale } from '../validate.js';
+import { checkSameShape, describe, readOptions, readScale } from '../validate.js';
 import { type AnyOptions, type DeviceOptions, type DeviceResult, type LossInput, readInput } from './device-call.js';
 import { planInfoNce } from './info-nce.js';
 import { LOSS_OPTIONS, type LossOptions, type Plan } from './plan.js';
@@ -83,11 +83,12 @@ export async function clipAsync(image: LossInput, text: LossInput, options?: Any
  * The scale that CLIP goes on with after a step of the optimiser: no smaller than 1 and no larger than 100. The gradient is taken
  * without the clamp.
  *
- * @throws TypeError, RangeError if `logitScale` is not a positive number.
+ * @throws TypeError, RangeError if `logitScale` is below 0 or NaN; what exp() gave, 0 and Infinity too, is clamped.
  */
 export function clampLogitScale(logitScale: number): number {
-  if (logitScale === undefined) throw new TypeError('logitScale: expected a number, got undefined');
-  return Math.min(100, Math.max(1, readScale('logitScale', logitScale, 1)));
+  if (typeof logitScale !== 'number') throw new TypeError(`logitScale: expected a number, got ${describe(logitScale)}`);
+  if (!(logitScale >= 0)) throw new RangeError(`logitScale: expected a number of at least 0, got ${logitScale}`);
+  return Math.min(100, Math.max(1, logitScale));
 }
 
 function plan(

@@ -48,6 +48,7 @@ export interface GistResult {
 type WithGradients = GistResult & { readonly gradients: GistGradients };
 
 const KNOWN = new Set<string>([...LOSS_OPTIONS, 'negatives', 'guide', 'marginStrategy', 'margin', 'contrastAnchors', 'contrastPositives']);
+const GUIDE = new Set(['anchor', 'positive', 'negatives']);
 const STRATEGIES = ['absolute', 'relative'] as const;
 
 /**
@@ -86,14 +87,18 @@ function plan(anchorGiven: MatrixLike, positiveGiven: MatrixLike, optionsGiven: 
   const { negatives: _, guide, marginStrategy, margin: marginGiven, contrastAnchors, contrastPositives, out, ...rest } = options;
   const rows = readTexts('', { anchor: anchorGiven, positive: positiveGiven, negatives: options.negatives }, isAsync);
   if (typeof guide !== 'object' || guide === null) throw new TypeError(`guide: expected an object of matrices, got ${describe(guide)}`);
-  const guided = readTexts('guide.', guide, isAsync);
+  const guided = readTexts('guide.', readOptions(guide, GUIDE, 'guide'), isAsync);
   if (guided.anchor.rows !== rows.anchor.rows || guided.negatives.length !== rows.negatives.length) {
     throw new RangeError(
       `guide: expected ${rows.anchor.rows} rows and ${rows.negatives.length} negatives, got ${guided.anchor.rows} and ${guided.negatives.length}`,
     );
   }
   const N = rows.anchor.rows;
-  const intoOut = readTextsOut<GistResult>(out, rows, options, ['perRow', 'rowLogSumExp'], isAsync);
+  const intoOut = readTextsOut<GistResult>(out, rows, options, ['perRow', 'rowLogSumExp'], isAsync, {
+    'guide.anchor': guided.anchor.data,
+    'guide.positive': guided.positive.data,
+    ...Object.fromEntries(guided.negatives.map(({ data }, n) => [`guide.negatives[${n}]`, data])),
+  });
   const margin = readNumber('margin', marginGiven, 0);
   const strategy = readChoice('marginStrategy', marginStrategy, STRATEGIES, 'absolute');
   const kinds = {

@@ -253,6 +253,13 @@ export function planInfoNce<Gradients>(
     { [names.query]: query.data, [names.key]: key.data, ...(negatives && { [names.negatives]: negatives.data }) },
     isAsync,
     gradients,
+    {
+      positives: options.positives,
+      negativeIndices: options.negativeIndices,
+      queryLabels: options.queryLabels,
+      keyLabels: options.keyLabels,
+      mask: options.mask,
+    },
   );
   const negativesSeen = negativeMode === 'shared' ? (negatives?.rows ?? 0) : perQuery;
   const counted = reduction === 'mean' ? countedRows(query.rows, key.rows, negativesSeen, comparisons) : 1;

@@ -134,7 +134,7 @@ function plan(
   const normalize = readBoolean('normalize', options.normalize, true);
   const gradients = readBoolean('gradients', options.gradients, false);
   const wanted = { query: gradients ? query.data.length : 0, perRow: reduction === 'none' ? query.rows : 0 };
-  const outputs = readOutputs(options.out, wanted, { query: query.data, bank: bank.data }, isAsync);
+  const outputs = readOutputs(options.out, wanted, { query: query.data, bank: bank.data }, isAsync, true, { indices: indicesGiven });
   const comparison = {
     query: readRows('query', query, normalize),
     bank: isAsync ? { ...bank, data: bank.data.slice() } : bank,

@@ -1,6 +1,7 @@
 /** The ranking loss of sentence-transformers: every positive and hard negative of the batch is a candidate of every anchor. */
 import type { Stats } from '../backends/backend.js';
 import type { BackendName } from '../errors.js';
+import { checkFinite } from '../finite.js';
 import type { MatrixLike, Rows } from '../matrix.js';
 import { describe, readBoolean, readChoice, readNumber, readOptions, readSignal } from '../validate.js';
 import { planInfoNce } from './info-nce.js';
@@ -59,6 +60,7 @@ type PlanGradients = { readonly anchor: Float32Array; readonly positive: Float32
 const KNOWN = new Set<string>([...LOSS_OPTIONS, 'logitScale', 'negatives', 'directions', 'partition', 'hardness']);
 const DIRECTIONS = ['queryToDoc', 'docToQuery', 'queryToQuery', 'docToDoc'] as const;
 const PARTITIONS = ['joint', 'perDirection'] as const;
+const HARDNESS = new Set(['mode', 'strength']);
 const HARDNESS_MODES = ['inBatch', 'hard', 'all'] as const;
 /** What InfoNCE calls its inputs, and what they are called here. */
 const NAMES = { query: 'anchor', key: 'positive', negatives: 'negatives' };
@@ -134,6 +136,7 @@ function readSettings({ directions = ['queryToDoc'], partition, hardness }: Opti
   }
   if (hardness === undefined) return { directions: chosen, perDirection, hardness };
   if (typeof hardness !== 'object' || hardness === null) throw new TypeError(`hardness: expected an object, got ${describe(hardness)}`);
+  readOptions(hardness, HARDNESS, 'hardness');
   const mode = readChoice('hardness.mode', hardness.mode ?? null, HARDNESS_MODES, 'all');
   const strength = readNumber('hardness.strength', hardness.strength ?? null, 0);
   if (strength < 0) throw new RangeError(`hardness.strength: expected a number of at least 0, got ${strength}`);
@@ -147,6 +150,11 @@ function ofDocs(
   scale: Scale,
   isAsync: boolean,
 ): Plan<Result> {
+  // Of the rows that are put together no error could say which matrix is meant.
+  if (negatives.length > 0) {
+    for (const [name, { data, cols }] of Object.entries({ anchor, positive })) checkFinite(name, data, cols);
+    for (const [n, { data, cols }] of negatives.entries()) checkFinite(`negatives[${n}]`, data, cols);
+  }
   const docs = stacked([positive, ...negatives]);
   const single = planInfoNce<PlanGradients>({ query: anchor, key: docs }, options, scale, isAsync, NAMES);
   return allOf([single], ([{ gradients, rowLogSumExp: _, ...result }]) => {

@@ -33,22 +33,27 @@ export interface CandidateCounts {
 const KNOWN = new Set(['rows', 'keys', 'negatives', 'inBatch']);
 
 /** Why there is no bound, for those that one may ask about. */
-const WITHOUT_BOUND: Readonly<Record<string, string>> = {
-  dcl: 'its denominator lacks the positive',
-  supCon: 'its positives are chosen by labels, not drawn from the joint distribution of one pair',
-  sigLip: 'it judges each pair by itself',
-  simCse: 'its hard negatives are mined; without them it is infoNce',
-  dpr: 'its hard negatives are mined; without them it is infoNce',
-  multipleNegativesRanking: 'its hard negatives are mined; without them it is infoNce',
-  gist: 'its negatives are chosen by a guide',
-  mocoV3: 'it is 2 temperature times a sum of two losses; ask infoNce for each',
-  cmc: 'it is a sum over pairs of views; ask infoNce for each pair',
-  alignment: 'it is no classification among candidates',
-  uniformity: 'it is no classification among candidates',
-  barlowTwins: 'it is no classification among candidates',
-  vicReg: 'it is no classification among candidates',
-  negativeCosine: 'it is no classification among candidates',
-};
+const WITHOUT_BOUND: ReadonlyMap<string, string> = new Map(
+  Object.entries({
+    dcl: 'its denominator lacks the positive',
+    supCon: 'its positives are chosen by labels, not drawn from the joint distribution of one pair',
+    sigLip: 'it judges each pair by itself',
+    simCse: 'its hard negatives are mined; without them it is infoNce',
+    dpr: 'its hard negatives are mined; without them it is infoNce',
+    multipleNegativesRanking: 'its hard negatives are mined; without them it is infoNce',
+    gist: 'its negatives are chosen by a guide',
+    mocoV3: 'it is 2 temperature times a sum of two losses; ask infoNce for each',
+    cmc: 'it is a sum over pairs of views; ask infoNce for each pair',
+    alignment: 'it is no classification among candidates',
+    uniformity: 'it is no classification among candidates',
+    barlowTwins: 'it is no classification among candidates',
+    vicReg: 'it is no classification among candidates',
+    negativeCosine: 'it is no classification among candidates',
+    alignmentUniformity: 'it is no classification among candidates',
+    crossUniformity: 'it is no classification among candidates',
+    memoryBankNce: 'it judges each candidate by itself',
+  }),
+);
 
 /**
  * How many candidates a row of this loss is compared with, its positive included: the k of `mutualInformationBound`.
@@ -62,7 +67,7 @@ const WITHOUT_BOUND: Readonly<Record<string, string>> = {
 export function boundCandidates(loss: 'ntXent' | 'infoNce' | 'clip', counts: CandidateCounts): number {
   if (typeof loss !== 'string') throw new TypeError(`loss: expected the name of a loss, got ${describe(loss)}`);
   if (loss !== 'ntXent' && loss !== 'infoNce' && loss !== 'clip') {
-    throw new RangeError(`loss: expected 'ntXent', 'infoNce' or 'clip', got '${loss}': ${WITHOUT_BOUND[loss] ?? 'no such loss'}`);
+    throw new RangeError(`loss: expected 'ntXent', 'infoNce' or 'clip', got '${loss}': ${WITHOUT_BOUND.get(loss) ?? 'no such loss'}`);
   }
   const { rows: rowsGiven, keys, negatives, inBatch } = readOptions(counts, KNOWN);
   const rows = readInteger('rows', rowsGiven, 1, MAX_ELEMENTS);

@@ -114,6 +114,7 @@ export function makePlan<K extends KernelName, R>(
  * @param wanted the length of each output; 0: not wanted, and an error if the caller gave an array for it.
  * @param inputs what the outputs must not overlap.
  * @param gradients 'device': the outputs called as an input stay on the device, and `out` must not name them.
+ * @param besides what else the call reads and outputs must not overlap: labels, masks, ...; only typed arrays are looked at.
  */
 export function readOutputs<N extends string>(
   out: Partial<Record<N, Float32Array | undefined>> | undefined,
@@ -121,6 +122,7 @@ export function readOutputs<N extends string>(
   inputs: Readonly<Record<string, Float32Array>>,
   isAsync: boolean,
   gradients: GradientsOption = true,
+  besides: Readonly<Record<string, unknown>> = {},
 ): Record<N, Float32Array | null> {
   if (out !== undefined && (typeof out !== 'object' || out === null)) {
     throw new TypeError(`out: expected an object of Float32Arrays, got ${describe(out)}`);
@@ -139,7 +141,7 @@ export function readOutputs<N extends string>(
     }
     given[`out.${name}`] = readOutput(`out.${name}`, array, wanted[name], isAsync);
   }
-  checkNoOverlap(given, inputs);
+  checkNoOverlap(given, { ...inputs, ...besides });
   const outputs = {} as Record<N, Float32Array | null>;
   for (const name of names) {
     if (wanted[name] === 0) outputs[name] = null;

@@ -129,6 +129,7 @@ export function planSupCon(
     { z: data },
     isAsync,
     gradients,
+    { labels: labelsGiven },
   );
   const call = {
     inputs: { z },

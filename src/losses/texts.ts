@@ -66,6 +66,7 @@ const nameOf = (n: number): string => `negatives[${n}]`;
  * Checks `out`, and returns what puts a result into it. Nothing is written before the whole result is there.
  *
  * @param rowOutputs what there is with reduction 'none'.
+ * @param besides what else outputs must not overlap.
  */
 export function readTextsOut<R extends TextsResult>(
   out: unknown,
@@ -73,6 +74,7 @@ export function readTextsOut<R extends TextsResult>(
   { gradients, reduction }: LossOptions,
   rowOutputs: readonly ('perRow' | 'rowLogSumExp')[],
   isAsync: boolean,
+  besides: Readonly<Record<string, unknown>> = {},
 ): (result: R) => R {
   if (out === undefined) return (result) => result;
   if (typeof out !== 'object' || out === null) throw new TypeError(`out: expected an object of Float32Arrays, got ${describe(out)}`);
@@ -87,7 +89,7 @@ export function readTextsOut<R extends TextsResult>(
   for (const [n, { data }] of negatives.entries()) inputs[nameOf(n)] = data;
   const lengths = Object.keys(inputs).map((name) => [name, gradients ? anchor.data.length : 0] as const);
   const ofRows = rowOutputs.map((name) => [name, reduction === 'none' ? anchor.rows : 0] as const);
-  readOutputs<string>(given, Object.fromEntries([...lengths, ...ofRows]), inputs, isAsync);
+  readOutputs<string>(given, Object.fromEntries([...lengths, ...ofRows]), inputs, isAsync, true, besides);
   return (result) => {
     const { perRow, rowLogSumExp, gradients: all } = result;
     const computed: Record<string, Float32Array | undefined> = { perRow, rowLogSumExp, anchor: all?.anchor, positive: all?.positive };

@@ -45,7 +45,7 @@ export function typedError<K extends KernelName>(
       return new NonFiniteError(argument, error.row, error.column, error.value);
     case STATUS.gradientOverflow:
       return new RangeError(
-        `${argument}: the gradient of row ${error.row} does not fit float32; expected rows whose norm is not so tiny${detail && ` (${detail})`}`,
+        `${argument}: the gradient of row ${error.row} does not fit float32; expected rows whose norms are neither so tiny nor so large${detail && ` (${detail})`}`,
       );
     case STATUS.outOfRange:
       return new RangeError(`${argument}: ${detail || `a size or a product of rows is past what backend '${backend}' can hold`}`);

@@ -115,7 +115,7 @@ export class MomentumQueue implements Matrix {
    */
   static restore(state: MomentumQueueState): MomentumQueue {
     if (state === undefined) throw new TypeError('state: expected an object, got undefined');
-    const { data, capacity, cols, position } = readOptions(state, STATE);
+    const { data, capacity, cols, position } = readOptions(state, STATE, 'state');
     const queue = new MomentumQueue(capacity, cols);
     readInteger('position', position, 0, capacity - 1);
     if (data instanceof Float32Array && data.length === 0) {

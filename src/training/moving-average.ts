@@ -1,7 +1,7 @@
 /** The second encoder of MoCo, BYOL and DINO: its weights follow those of the trained one as a moving average. */
 import { types } from 'node:util';
 import { checkFinite } from '../finite.js';
-import { describe, readInteger } from '../validate.js';
+import { describe, overlaps, readInteger } from '../validate.js';
 
 /** Weights of one layer. Of float64 targets small steps are not lost to rounding. */
 export type Weights = Float32Array | Float64Array;
@@ -13,7 +13,7 @@ export type Weights = Float32Array | Float64Array;
  * as target keeps them.
  *
  * @param target one array, or a list of arrays: the weights that follow.
- * @param source the same, of the same lengths: the weights that are trained.
+ * @param source the same, of the same lengths: the weights that are trained. The same memory as target, or none of it.
  * @param momentum 0 (copy the source) to 1 (keep the target); 0.999 in MoCo, from 0.996 to 1 in BYOL (`momentumSchedule`).
  * @throws TypeError, RangeError, NonFiniteError (in either; `row` is 0, `column` the element); nothing is written then.
  * @see He et al.: Momentum Contrast for Unsupervised Visual Representation Learning, CVPR 2020, eq. 2.
@@ -32,6 +32,11 @@ export function movingAverage(target: Weights | readonly Weights[], source: Weig
     }
     checkFinite(name, values, values.length);
     checkFinite(otherName, others, others.length);
+    if (overlaps(values, others) && (values.byteOffset !== others.byteOffset || values.byteLength !== others.byteLength)) {
+      throw new RangeError(`${otherName}: expected memory of its own, got memory that overlaps ${name}`);
+    }
+    const k = values instanceof Float32Array ? others.findIndex((other) => !Number.isFinite(Math.fround(other))) : -1;
+    if (k >= 0) throw new RangeError(`${otherName}: expected numbers that fit ${name}, which is float32, got ${others[k]} at element ${k}`);
   });
   targets.forEach(([, values], n) => {
     const others = sources[n][1];

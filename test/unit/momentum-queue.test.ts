@@ -129,6 +129,7 @@ describe('bad input', () => {
     [() => new MomentumQueue(2, 2, { sead: 1 } as object), TypeError, /got 'sead'/],
     [() => new MomentumQueue(2, 2).enqueue(rows(2, 3, 1)), RangeError, /^keys: expected 2 columns as in the queue, got 3/],
     [() => MomentumQueue.restore(undefined as unknown as MomentumQueueState), TypeError, /^state: /],
+    [() => MomentumQueue.restore(null as unknown as MomentumQueueState), TypeError, /^state: expected an object, got null/],
   ])('%#', (call, type, message) => {
     expect(call).toThrow(type);
     expect(call).toThrow(message);

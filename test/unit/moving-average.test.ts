@@ -3,6 +3,8 @@ import { describe, expect, test } from 'vitest';
 import { momentumSchedule, movingAverage, NonFiniteError } from '../../src/index.js';
 import { normals } from '../support/random.js';
 
+const memory = Float32Array.of(1, 2, 3, 4);
+
 describe('movingAverage', () => {
   test('one array or several, in place, the source untouched', () => {
     const [target, source] = [normals(1, 9), normals(2, 9)];
@@ -51,10 +53,24 @@ describe('movingAverage', () => {
     [Float32Array.of(1), Float32Array.of(1), 1.5, RangeError, /^momentum: expected a number from 0 to 1, got 1\.5/],
     [Float32Array.of(1), Float32Array.of(1), '0.5', TypeError, /^momentum: /],
     [Float32Array.of(1), Float32Array.of(Number.NaN), 0.5, NonFiniteError, /^source: .*row 0, column 0/],
+    [
+      Float32Array.of(1, 1),
+      Float64Array.of(1, -1e300),
+      0.5,
+      RangeError,
+      /^source: .*fit target, which is float32, got -1e\+300 at element 1/,
+    ],
+    [memory.subarray(1), memory.subarray(0, 3), 0, RangeError, /^source: expected memory of its own, got memory that overlaps target/],
   ])('refuses %#', (target, source, momentum, type, message) => {
     const call = () => movingAverage(target as Float32Array, source as Float32Array, momentum as number);
     expect(call).toThrow(type);
     expect(call).toThrow(message);
+  });
+
+  test('an array may follow itself', () => {
+    const weights = Float32Array.of(1, 2);
+    movingAverage(weights, weights, 0.5);
+    expect(weights).toEqual(Float32Array.of(1, 2));
   });
 
   test('nothing is written before everything is checked', () => {

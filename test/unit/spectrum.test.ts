@@ -152,6 +152,21 @@ describe('isotropy', () => {
     expect(isotropy(matrix(normals(1, 3), 1, 3)).meanCosine).toBeNaN();
     expect(isotropy(matrix(normals(1, 3), 3, 1)).isoScore).toBeNaN();
   });
+
+  test('rows of one direction and different lengths differ by rounding alone: nothing to say; by more: something', () => {
+    const direction = [3, 7, -2, 5, 1];
+    const x = matrix(
+      Float32Array.from({ length: 250 }, (_, at) => direction[at % 5] * (Math.floor(at / 5) + 1)),
+      50,
+      5,
+    );
+    expect(isotropy(x).isoScore).toBeNaN();
+    expect(effectiveRank(x, { center: true })).toBe(0);
+    expect(effectiveRank(x)).toBe(1);
+    x.data[0] += 2 ** -20; // of 3: less than float32's own rounding of most numbers
+    expect(isotropy(x).isoScore).toBeCloseTo(0, 6);
+    expect(effectiveRank(x, { center: true })).toBeCloseTo(1, 6);
+  });
 });
 
 test.each([
