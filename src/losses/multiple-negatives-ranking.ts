@@ -135,7 +135,6 @@ function readSettings({ directions = ['queryToDoc'], partition, hardness }: Opti
     throw new RangeError("partition: expected 'joint' with directions that do not hold the positive, got 'perDirection'");
   }
   if (hardness === undefined) return { directions: chosen, perDirection, hardness };
-  if (typeof hardness !== 'object' || hardness === null) throw new TypeError(`hardness: expected an object, got ${describe(hardness)}`);
   readOptions(hardness, HARDNESS, 'hardness');
   const mode = readChoice('hardness.mode', hardness.mode ?? null, HARDNESS_MODES, 'all');
   const strength = readNumber('hardness.strength', hardness.strength ?? null, 0);
