@@ -14,7 +14,7 @@ import references
 from library import PRECISIONS, CallError
 from runner import POISON, captured
 
-FAMILIES = ["random", "correlated", "confident", "clustered", "equal", "duplicated", "antipodal", "mixed norms"]
+FAMILIES = ["random", "correlated", "confident", "clustered", "equal", "duplicated", "antipodal", "mixed norms", "codes"]
 FLOAT32_ONLY = ("alignment", "barlowTwins", "vicReg", "nearest")
 
 
@@ -39,6 +39,9 @@ def views(family, items, cols, generator):
     elif family == "mixed norms":
         scale = lambda: 10 ** (8 * torch.rand(items, 1, generator=generator, dtype=torch.float64) - 4)  # noqa: E731
         pair = base * scale(), normal(items, cols) * scale()
+    elif family == "codes":  # of one magnitude, so that what is cut off an element does not average; views differ in one element of 16
+        flips = 1 - 2 * (torch.rand(items, cols, generator=generator) < 1 / 16).double()
+        pair = base.sign(), base.sign() * flips
     else:
         pair = base, normal(items, cols)
     return [view.float() for view in pair]

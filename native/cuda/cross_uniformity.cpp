@@ -56,7 +56,7 @@ struct CrossUniformity {
   Side side_x, side_y;
 
   CrossUniformity(Arena& arena, const ck_matrix& x_, const ck_matrix& y_, double t, const ck_options& options, bool gradients)
-      : CrossUniformity(arena, set_of(arena, x_, t, options), set_of(arena, y_, t, options), t, gradients) {}
+      : CrossUniformity(arena, set_of(arena, x_, options), set_of(arena, y_, options), t, gradients) {}
 
  private:
   CrossUniformity(Arena& arena, const Rows& x_, const Rows& y_, double t, bool gradients)
@@ -69,8 +69,8 @@ struct CrossUniformity {
         side_x(arena, x_, gradients, y_.padded_rows),
         side_y(arena, y_, gradients, x_.padded_rows) {}
 
-  static Rows set_of(Arena& arena, const ck_matrix& m, double t, const ck_options& options) {
-    return {arena, m.data, m.rows, m.cols, options.normalize != 0, true, options.precision, 0.5 / t};
+  static Rows set_of(Arena& arena, const ck_matrix& m, const ck_options& options) {
+    return {arena, m.data, m.rows, m.cols, options.normalize != 0, true, options.precision};
   }
 
   static CrossSide make_side(Arena& arena, const Rows& rows, const Rows& other) {
@@ -134,9 +134,9 @@ void gradient(Run& run, const CrossUniformity& job, const Side& side, const Cros
 }  // namespace
 
 size_t cross_uniformity_workspace(int64_t rows_x, int64_t rows_y, int64_t cols, const ck_options& options, bool gradients) {
-  return workspace_of(options, [&](Arena& arena, const ck_options& at) {
-    CrossUniformity(arena, {nullptr, rows_x, cols}, {nullptr, rows_y, cols}, 0.5 / at.temperature, at, gradients);
-  });
+  Arena arena;
+  CrossUniformity(arena, {nullptr, rows_x, cols}, {nullptr, rows_y, cols}, 1, options, gradients);
+  return arena.used();
 }
 
 }  // namespace ck::cuda

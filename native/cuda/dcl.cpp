@@ -50,7 +50,7 @@ struct Dcl {
         side_y(arena, y_, gradients, y_.padded_rows, x_.padded_rows) {}
 
   static Rows view_of(Arena& arena, const ck_matrix& m, const ck_options& options) {
-    return {arena, m.data, m.rows, m.cols, options.normalize != 0, true, options.precision, options.temperature};
+    return {arena, m.data, m.rows, m.cols, options.normalize != 0, true, options.precision};
   }
 
   static DclView make_view(Arena& arena, const Rows& rows, const Rows& other) {
@@ -155,9 +155,9 @@ void gradient(Run& run, const Dcl& job, const Side& side, const DclView& own, co
 }  // namespace
 
 size_t dcl_workspace(int64_t rows, int64_t cols, const ck_options& options, bool gradients) {
-  return workspace_of(options, [&](Arena& arena, const ck_options& at) {
-    Dcl(arena, {nullptr, rows, cols}, {nullptr, rows, cols}, 0, at, gradients);
-  });
+  Arena arena;
+  Dcl(arena, {nullptr, rows, cols}, {nullptr, rows, cols}, 0, options, gradients);
+  return arena.used();
 }
 
 }  // namespace ck::cuda

@@ -9,11 +9,8 @@ struct HopperBackward {
   static constexpr int kRows = 128, kSide = 64, kStages = 4;
   static constexpr int kThreads = HopperTile::kThreads;
   static constexpr int kSliceSlabs = 4, kNarrowSlabs = 2;  // the narrow slice where it takes all
-  // Three slices, whose rows still fit. In bfloat16x3, where a slice has half the columns and S costs more beside D, two; with a third
-  // part, as much of them as fits.
-  static constexpr int kMostPacked = 3 * kSliceSlabs;
-  static constexpr int most_slabs(bool split) { return (split ? 2 : 3) * kSliceSlabs; }
-  static bool takes(const Rows& u) { return u.tensor() && u.slabs() <= most_slabs(u.split()) && u.packed_slabs <= kMostPacked; }
+  static constexpr int kMostPacked = 3 * kSliceSlabs;      // three slices, whose rows still fit: 768 columns, 192 of bfloat16x3
+  static bool takes(const Rows& u) { return u.tensor() && u.packed_slabs <= kMostPacked; }
   static constexpr int kSlabArea = kSide * kSlabBytes, kOwnSlab = kRows * kSlabBytes, kRing = kStages * kSlabArea;
   static constexpr int kBarrierBytes = (2 * kStages + 1) * 8;
   static constexpr int shared_bytes(int slabs) { return kRing + slabs * kOwnSlab + kBarrierBytes; }

@@ -157,10 +157,10 @@ ck_info_nce_pairs guide_pairs(const ck_info_nce_pairs& pairs) { return pairs.in_
 
 size_t info_nce_workspace(const ck_matrix& query, const ck_matrix& key, const ck_matrix* negatives, const ck_info_nce_pairs& pairs,
                           const ck_options& options, bool gradients) {
-  return workspace_of(options, [&](Arena& arena, const ck_options& at) {
-    const Guide guide(arena, guide_pairs(pairs), query.rows, key.rows);
-    InfoNce(arena, query, key, negatives ? *negatives : ck_matrix{}, pairs, guide, at, gradients);
-  });
+  Arena arena;
+  const Guide guide(arena, guide_pairs(pairs), query.rows, key.rows);
+  InfoNce(arena, query, key, negatives ? *negatives : ck_matrix{}, pairs, guide, options, gradients);
+  return arena.used();
 }
 
 }  // namespace ck::cuda

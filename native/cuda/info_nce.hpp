@@ -81,10 +81,9 @@ struct InfoNce {
              : shared             ? int64_t(shared_pairs.own)
                                   : p.per_query),
         negative_indices(indexed ? p.negative_indices : nullptr),
-        query(arena, query_.data, query_.rows, query_.cols, options.normalize != 0, true, options.precision, options.temperature),
-        key(arena, key_.data, key_.rows, key_.cols, options.normalize != 0, true, options.precision, options.temperature),
-        negatives(arena, negatives_.data, negatives_.rows, query_.cols, options.normalize != 0, shared, options.precision,
-                  options.temperature),
+        query(arena, query_.data, query_.rows, query_.cols, options.normalize != 0, true, options.precision),
+        key(arena, key_.data, key_.rows, key_.cols, options.normalize != 0, true, options.precision),
+        negatives(arena, negatives_.data, negatives_.rows, query_.cols, options.normalize != 0, shared, options.precision),
         of_keys(RowSums::make<ContrastSums<KeyPairs>>(arena, query, key, in_batch)),
         of_negatives(RowSums::make<ContrastSums<SharedPairs>>(arena, query, negatives, shared)),
         of_queries(RowSums::make<ContrastSums<Exchanged<KeyPairs>>>(arena, key, query, symmetric)),

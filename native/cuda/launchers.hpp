@@ -33,20 +33,6 @@ int check_guide(const ck_matrix& query, const ck_matrix& key, const ck_info_nce_
 
 int check_workspace(const Arena& taken, size_t bytes, ck_error* error);
 
-// Bytes that a call takes at any temperature, which in bfloat16x3 decides over the size of operands (needs_rest): take(arena, options)
-// makes its buffers.
-template <class Take>
-size_t workspace_of(ck_options options, const Take& take) {
-  size_t most = 0;
-  for (const double temperature : {1e-3, 1e3}) {
-    options.temperature = temperature;
-    Arena arena;
-    take(arena, options);
-    if (arena.used() > most) most = arena.used();
-  }
-  return most;
-}
-
 // Bytes of workspace of each call.
 size_t cosine_similarity_workspace(int64_t rows_x, int64_t rows_y, int64_t cols, const ck_options& options);
 size_t cosine_similarity_backward_workspace(int64_t rows_x, int64_t rows_y, int64_t cols, const ck_options& options);

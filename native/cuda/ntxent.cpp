@@ -35,7 +35,7 @@ struct NtXent {
         temperature(options.temperature),
         weight(options.weight),
         stats(options.stats != 0),
-        rows(arena, z.data, z.rows, z.cols, options.normalize != 0, true, options.precision, options.temperature),
+        rows(arena, z.data, z.rows, z.cols, options.normalize != 0, true, options.precision),
         sums(arena, rows, k(), choose_shift(k(), 1, 1, rows.normalized), stats),
         columns(arena, rows),
         positive(arena.take<double>(rows.rows)),
@@ -135,9 +135,9 @@ __global__ void __launch_bounds__(kThreads, 1) temperature_gradient(NtXent job, 
 }  // namespace
 
 size_t nt_xent_workspace(int64_t rows, int64_t cols, const ck_options& options, bool gradients) {
-  return workspace_of(options, [&](Arena& arena, const ck_options& at) {
-    NtXent(arena, {nullptr, rows, cols}, CK_PAIRS_HALVES, at, gradients);
-  });
+  Arena arena;
+  NtXent(arena, {nullptr, rows, cols}, CK_PAIRS_HALVES, options, gradients);
+  return arena.used();
 }
 
 }  // namespace ck::cuda

@@ -4,7 +4,7 @@
 //   coefficients   G of the panel's rows against all rows, k-major [padded_rows, panel rows]; one block a tile, S computed again
 //   product.hpp    D = G u, and from D to the gradient
 //
-// On tensor cores rows of few columns take the fused kernel of tensor_backward.hpp (compute capability 9.0: hopper_backward.hpp) instead,
+// Of bfloat16, rows of few columns take the fused kernel of tensor_backward.hpp (compute capability 9.0: hopper_backward.hpp) instead,
 // which stores no coefficient at all.
 //
 // A panel has about 2 d rows, so G takes as much memory as a few copies of the input for any number of rows, never rows x rows.
@@ -41,7 +41,7 @@ struct PairGradient {
         log2_normaliser(normaliser),
         exponent(exponent_),
         hopper(HopperBackward::takes(rows_) && hopper_chosen()),
-        fused(!hopper && rows_.tensor() && rows_.slabs() <= FusedShape::kMostSlabs && rows_.rest_slabs == 0),
+        fused(!hopper && rows_.precision == CK_BFLOAT16 && rows_.slabs() <= FusedShape::kMostSlabs),
         panels(arena, rows_.padded_rows, panel_limit(), rows_.padded_rows, rows_.stride, block()),
         panel(rows_.tensor() ? nullptr : arena.take<float>(size_t(rows_.padded_rows) * panels.rows)),
         tensor_panel(arena, panels, rows_.split(), rows_.tensor() && !hopper && !fused),
@@ -108,16 +108,15 @@ void launch_tensor_panel(Run& run, const PairGradient& job, const Policy& policy
   const int left = job.rows.padded_rows - first, rows = left < job.panels.rows ? left : job.panels.rows;
   const FusedJob of_panel{job.coefficients, job.rows, job.panels};
   if (job.hopper) return launch_hopper_panel<kSides, kSplit>(run, of_panel, policy, first, rows);
-  if (job.fused) {
-    constexpr int kMost = FusedShape::kMostSlabs;
-    const bool narrow = !kSplit && job.rows.slabs() <= kMost / 2;  // split rows of so few columns come here from 0.38 up
-    auto* kernel = fused_backward<kMost, kSides, kSplit, Policy>;
-    if constexpr (!kSplit) {
-      if (narrow) kernel = fused_backward<kMost / 2, kSides, kSplit, Policy>;
+  if constexpr (!kSplit) {
+    if (job.fused) {
+      constexpr int kMost = FusedShape::kMostSlabs;
+      const bool narrow = job.rows.slabs() <= kMost / 2;
+      auto* const kernel = narrow ? fused_backward<kMost / 2, kSides, Policy> : fused_backward<kMost, kSides, Policy>;
+      const dim3 grid(unsigned(rows / FusedShape::kSide), unsigned(job.panels.splits));
+      run.launch(kernel, grid, FusedShape::kThreads, FusedShape::shared_bytes(narrow ? kMost / 2 : kMost), of_panel, policy, first);
+      return;
     }
-    const dim3 grid(unsigned(rows / FusedShape::kSide), unsigned(job.panels.splits));
-    run.launch(kernel, grid, FusedShape::kThreads, FusedShape::shared_bytes(narrow ? kMost / 2 : kMost), of_panel, policy, first);
-    return;
   }
   const dim3 grid(unsigned(job.rows.padded_rows / LargeTile::kSide), unsigned(job.panels.rows / LargeTile::kSide));
   run.launch(tensor_coefficients<kSides, kSplit, Policy>, grid, LargeTile::kThreads, LargeTile::kSharedBytes, job.coefficients, job.rows,

@@ -135,14 +135,13 @@ int row_blocks(int rows) { return (rows + kRowsPerBlock - 1) / kRowsPerBlock; }
 
 }  // namespace
 
-Rows::Rows(Arena& arena, const float* data, int64_t row_count, int64_t col_count, bool normalize, bool similarities, int32_t precision_,
-           double temperature)
+Rows::Rows(Arena& arena, const float* data, int64_t row_count, int64_t col_count, bool normalize, bool similarities, int32_t precision_)
     : rows(int(row_count)),
       cols(int(col_count)),
       precision(precision_),
       padded_rows(round_up(rows, tensor() ? kTensorRows : Tile::kSide)),
       stride(round_up(cols, tensor() ? kSlabHalves : Tile::kSide)),
-      rest_slabs(similarities && split() && needs_rest(temperature, cols) ? slabs() : 0),
+      rest_slabs(similarities && split() ? slabs() : 0),
       packed_slabs(rest_slabs + slabs()),
       normalized(normalize),
       input(data),

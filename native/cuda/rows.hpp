@@ -36,9 +36,9 @@ struct Rows {
   double* norm;        // [padded_rows] |x_i|, in either case; 0 beyond rows
 
   Rows() = default;
-  // Takes its buffers from the arena. The temperature is what similarities are divided by, 1 where they are the result.
+  // Takes its buffers from the arena. `similarities`: rows are multiplied with each other, not only with coefficients.
   Rows(Arena& arena, const float* data, int64_t row_count, int64_t col_count, bool normalize, bool similarities,
-       int32_t precision_ = CK_FLOAT32, double temperature = 1);
+       int32_t precision_ = CK_FLOAT32);
 
   CK_HOST_DEVICE bool tensor() const { return precision != CK_FLOAT32; }
   CK_HOST_DEVICE bool split() const { return precision == CK_BFLOAT16X3; }

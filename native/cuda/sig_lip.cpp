@@ -59,8 +59,8 @@ struct SigLip {
         weight(options.weight),
         bias(bias_),
         stats(options.stats != 0),
-        x(arena, x_.data, x_.rows, x_.cols, options.normalize != 0, true, options.precision, options.temperature),
-        y(arena, y_.data, y_.rows, y_.cols, options.normalize != 0, true, options.precision, options.temperature),
+        x(arena, x_.data, x_.rows, x_.cols, options.normalize != 0, true, options.precision),
+        y(arena, y_.data, y_.rows, y_.cols, options.normalize != 0, true, options.precision),
         sums(RowSums::make<NegativeSums>(arena, x, y)),
         positive(arena.take<double>(x.rows)),
         of_positive(arena.take<float>(x.padded_rows)),
@@ -133,9 +133,9 @@ __global__ void __launch_bounds__(kThreads, 1) totals(SigLip job, bool gradients
 }  // namespace
 
 size_t sig_lip_workspace(int64_t rows, int64_t cols, const ck_options& options, bool gradients) {
-  return workspace_of(options, [&](Arena& arena, const ck_options& at) {
-    SigLip(arena, {nullptr, rows, cols}, {nullptr, rows, cols}, 0, at, gradients);
-  });
+  Arena arena;
+  SigLip(arena, {nullptr, rows, cols}, {nullptr, rows, cols}, 0, options, gradients);
+  return arena.used();
 }
 
 }  // namespace ck::cuda

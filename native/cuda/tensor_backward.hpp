@@ -1,5 +1,5 @@
-// The fused backward on tensor cores, for rows of at most FusedShape::kMostSlabs slabs and no third part: D_i = sum_j G_ij u_j with
-// neither S nor G in memory, in the shape of a FlashAttention forward whose values are its keys.
+// The fused backward on tensor cores, for bfloat16 rows of at most FusedShape::kMostSlabs slabs: D_i = sum_j G_ij u_j with neither S nor G
+// in memory, in the shape of a FlashAttention forward whose values are its keys.
 //
 // A block keeps 64 rows in shared memory and their D in registers, and walks its share of the columns 64 rows at a time: S by one
 // product, G from it in registers (the accumulator of one product is, packed, the left operand of the next), D += G u by another. A
@@ -16,43 +16,33 @@ struct FusedJob {
 };
 
 // Adds G u to the block's D: `g` are this warp's 16 x 64 coefficients, `values` 64 rows of u in slabs.
-template <int kSlabs, bool kSplit>
-__device__ __forceinline__ void add_product(float (&d)[kSlabs * slab_depth(kSplit) / 8][4], const Fragments<1, 8>& g,
-                                            const unsigned char* values, int lane) {
-  constexpr int kDepth = slab_depth(kSplit), kSlabArea = FusedShape::kSide * kSlabBytes;
+template <int kSlabs>
+__device__ __forceinline__ void add_product(float (&d)[kSlabs * kSlabHalves / 8][4], const Fragments<1, 8>& g, const unsigned char* values,
+                                            int lane) {
+  constexpr int kSlabArea = FusedShape::kSide * kSlabBytes;
   CK_UNROLL
   for (int k = 0; k < 4; ++k) {
-    uint32_t high[4], low[4];
+    uint32_t a[4];
     CK_UNROLL
     for (int r = 0; r < 4; ++r) {
       const float(&pair)[4] = g[0][2 * k + r / 2];
-      const Split first = split(pair[r % 2 * 2]), second = split(pair[r % 2 * 2 + 1]);
-      high[r] = pack(first.high, second.high);
-      if (kSplit) low[r] = pack(first.low, second.low);
+      a[r] = pack(to_bf16(pair[r % 2 * 2]), to_bf16(pair[r % 2 * 2 + 1]));
     }
     CK_UNROLL
-    for (int n = 0; n < kSlabs * kDepth / 16; ++n) {
-      const unsigned char* const slab = values + 16 * n / kDepth * kSlabArea;
-      const int row = 16 * k + lane % 16, chunk = 16 * n % kDepth / 8 + lane / 16;
+    for (int n = 0; n < kSlabs * kSlabHalves / 16; ++n) {
+      const unsigned char* const slab = values + 16 * n / kSlabHalves * kSlabArea;
       uint32_t b[4];
-      load_matrix_transposed(b, slab + swizzled(row, chunk));
+      load_matrix_transposed(b, slab + swizzled(16 * k + lane % 16, 16 * n % kSlabHalves / 8 + lane / 16));
       CK_UNROLL
-      for (int f = 0; f < 2; ++f) {
-        multiply_bf16(d[2 * n + f], high, b[2 * f], b[2 * f + 1]);
-        if (kSplit) multiply_bf16(d[2 * n + f], low, b[2 * f], b[2 * f + 1]);
-      }
-      if (!kSplit) continue;
-      load_matrix_transposed(b, slab + swizzled(row, chunk + 4));
-      CK_UNROLL
-      for (int f = 0; f < 2; ++f) multiply_bf16(d[2 * n + f], high, b[2 * f], b[2 * f + 1]);
+      for (int f = 0; f < 2; ++f) multiply_bf16(d[2 * n + f], a, b[2 * f], b[2 * f + 1]);
     }
   }
 }
 
-template <int kSlabs, Sides kSides, bool kSplit, class Policy>
+template <int kSlabs, Sides kSides, class Policy>
 __global__ void __launch_bounds__(FusedShape::kThreads, 1) fused_backward(FusedJob job, Policy policy, int first_row) {
   constexpr int kSide = FusedShape::kSide, kSlabArea = kSide * kSlabBytes, kTileBytes = kSlabs * kSlabArea;
-  constexpr int kColumns = kSlabs * slab_depth(kSplit);
+  constexpr int kColumns = kSlabs * kSlabHalves;
   CK_SHARED_MEMORY(shared);
   const Rows& u = job.u;
   const Panels& panels = job.panels;
@@ -85,7 +75,7 @@ __global__ void __launch_bounds__(FusedShape::kThreads, 1) fused_backward(FusedJ
     const unsigned char* const tile = ring.next(load);
     Fragments<1, 8> g = {};
     CK_ROLL  // unrolled, the addresses of all slabs take the registers that D needs
-        for (int s = 0; s < kSlabs; ++s) multiply_slab<kSplit, 1, 8>(g, shared + s * kSlabArea, tile + s * kSlabArea, of_rows, false);
+        for (int s = 0; s < kSlabs; ++s) multiply_slab_plain<1, 8>(g, shared + s * kSlabArea, tile + s * kSlabArea, of_rows);
     const bool careful = row0 == col0 || row0 + kSide > u.rows || col0 + kSide > u.rows || policy.template meets<kSide>(row0, col0);
     CK_UNROLL
     for (int j = 0; j < 8; ++j) {
@@ -97,7 +87,7 @@ __global__ void __launch_bounds__(FusedShape::kThreads, 1) fused_backward(FusedJ
         if (careful && (row >= u.rows || col >= u.rows || policy.excluded(row, col))) g[0][j][e] = 0.0f;
       }
     }
-    add_product<kSlabs, kSplit>(d, g, tile, lane);
+    add_product<kSlabs>(d, g, tile, lane);
   }
   float* const out = panels.parts + (size_t(part) * panels.rows + local0) * panels.stride;
   CK_UNROLL

@@ -2,8 +2,10 @@
 // the choice follows from counts (registers, shared memory, bytes loaded for a multiplication), not from measurements.
 //
 // A slab is 128 bytes of each row of an operand: 64 columns in bfloat16; in bfloat16x3 32 columns' high parts, then their low
-// parts. Where a third part is needed, as many slabs come before them: 32 columns' high parts, then what high + low leaves, the rest.
-// So all share every copy, address and ring; only the multiplication differs.
+// parts. high + low leaves up to 2^-17 of an element, and 2^-16 of a similarity where nothing averages, such as of rows of one magnitude:
+// more than a loss may be off by, once divided by the temperature. So rows that are multiplied with each other have as many slabs of a
+// third part before them: 32 columns' high parts, then what high + low leaves, the rest. All share every copy, address and ring; only the
+// multiplication differs.
 //
 // All shapes fit the 99 KiB of shared memory that the smallest devices (8.6, 8.9, 12.0) give a block.
 #pragma once
@@ -16,18 +18,6 @@ namespace ck::cuda {
 constexpr int kSlabBytes = 128;
 constexpr int kSlabHalves = kSlabBytes / 2;  // 16-bit elements of a slab
 constexpr int kTensorRows = 128;             // operands' rows are padded to this, their columns to kSlabHalves
-
-// Whether similarities of bfloat16x3 take the third part. high + low loses at most 2^-17 of each element of either row, a third of that on
-// average, and that averages over the columns: 2^-15 / sqrt(columns) of a similarity is five standard deviations for rows that are nearly
-// equal, which lose most. A loss may hang on one similarity, so no average over rows is counted on; and of wide rows the weight may lie
-// in a part of the columns, so no average over more than 256. The third part is needed where that, divided by the temperature, is more
-// than a loss may be off by, max(1e-5, 4e-7 / temperature): below 0.27 for 128 columns, below 0.19 from 256 columns up.
-constexpr bool needs_rest(double temperature, int cols) {
-  constexpr double kLost = 1.0 / 32768;
-  constexpr int kAveraged = 256;
-  const double by_temperature = 1e-5 * temperature, allowed = by_temperature > 4e-7 ? by_temperature : 4e-7;
-  return kLost * kLost > allowed * allowed * (cols < kAveraged ? cols : kAveraged);
-}
 
 // Columns of a slab.
 CK_HOST_DEVICE constexpr int slab_depth(bool split) { return split ? kSlabHalves / 2 : kSlabHalves; }
@@ -53,11 +43,11 @@ using SmallTile = TileShape<64, 2, 2, 4>;
 // Half the tiles of side 128 of this many rows are fewer than the multiprocessors of a large device.
 CK_HOST_DEVICE constexpr int tile_side(int rows) { return rows <= 2048 ? SmallTile::kSide : LargeTile::kSide; }
 
-// The fused backward: a block of 4 warps owns 64 rows of the gradient in registers, and reads 64 rows at a time. Deeper rows do not fit
-// its shared memory; for them coefficients go through memory (tensor_product.hpp).
+// The fused backward of bfloat16: a block of 4 warps owns 64 rows of the gradient in registers, and reads 64 rows at a time. Deeper rows,
+// and the parts of bfloat16x3, do not fit its shared memory; for them coefficients go through memory (tensor_product.cpp).
 struct FusedShape {
   static constexpr int kSide = 64, kThreads = 128;
-  static constexpr int kMostSlabs = 4;  // 256 columns, 128 of bfloat16x3
+  static constexpr int kMostSlabs = 4;  // 256 columns
   static constexpr int shared_bytes(int slabs) { return 3 * slabs * kSide * kSlabBytes; }
 };
 static_assert(FusedShape::shared_bytes(FusedShape::kMostSlabs) <= 99 * 1024);

@@ -28,7 +28,7 @@ struct Uniformity {
 
   Uniformity(Arena& arena, const ck_matrix& x, double t, const ck_options& options, bool gradients)
       : k(2 * t * kLog2e),
-        rows(arena, x.data, x.rows, x.cols, options.normalize != 0, true, options.precision, 0.5 / t),
+        rows(arena, x.data, x.rows, x.cols, options.normalize != 0, true, options.precision),
         sums(arena, rows, k, choose_shift(k, 0, 1, rows.normalized), false),
         half_squares(arena.take<float>(rows.padded_rows)),
         log2_row(arena.take<double>(rows.rows)),
@@ -77,9 +77,9 @@ __global__ void __launch_bounds__(kThreads, 1) totals(Uniformity job, ck_cuda_re
 }  // namespace
 
 size_t uniformity_workspace(int64_t rows, int64_t cols, const ck_options& options, bool gradients) {
-  return workspace_of(options, [&](Arena& arena, const ck_options& at) {
-    Uniformity(arena, {nullptr, rows, cols}, 0.5 / at.temperature, at, gradients);
-  });
+  Arena arena;
+  Uniformity(arena, {nullptr, rows, cols}, 1, options, gradients);
+  return arena.used();
 }
 
 }  // namespace ck::cuda

@@ -28,7 +28,7 @@ describe('compute capability 9.0', () => {
     delete process.env.CONTRASTIVE_KERNELS_HOPPER;
   });
 
-  // Up to 768 columns, 256 of bfloat16x3 (192 with a third part), the backward has a kernel of its own too.
+  // Up to 768 columns, 192 of bfloat16x3, the backward has a kernel of its own too.
   test.each(TENSOR_PRECISIONS)(
     '%s: losses and gradients agree with float64',
     (precision) => {

@@ -95,6 +95,16 @@ describe.each(PRECISIONS)('%s of ntXent', (precision) => {
     );
   });
 
+  // What a part leaves of their elements does not average over columns.
+  test('rows of one magnitude', () => {
+    for (const cols of [127, 1016])
+      for (const temperature of [0.2, 0.5, 1.5]) {
+        const { first, second, ...size } = makeViews('correlated', 12, cols, 6);
+        const codes = { first: first.map(Math.sign), second: second.map(Math.sign), ...size };
+        expectNtXent(layOut(codes, 'halves'), { precision, temperature });
+      }
+  });
+
   test('exact duplicates of the positive are ties, and a tie is a miss', () => {
     for (const cols of [20, 128, 300]) {
       const data = normals(5, 3 * cols);

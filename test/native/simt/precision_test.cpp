@@ -170,7 +170,7 @@ void test_families() {
 }
 
 // Every kernel and tile: one, two and four slabs of the fused backward, the stored coefficients beyond, both tile sides, several
-// panels and shares of k; bfloat16x3 with two parts (0.5) and with three.
+// panels and shares of k.
 void test_sizes() {
   std::mt19937 random(2);
   const Family correlated = families()[1];
@@ -204,6 +204,23 @@ void test_sizes() {
   }
 }
 
+// Rows of one magnitude, such as binary codes: what a part leaves of their elements does not average over columns.
+void test_codes() {
+  std::mt19937 random(5);
+  for (const Precision& precision : {kSplit, kBfloat16})
+    for (int64_t cols : {12, 127, 192, 960, 1000, 1016})
+      for (double temperature : {0.02, 0.2, 0.3, 0.5, 1.0, 1.5, 10.0}) {
+        if (kSanitized && cols > 127 && temperature != 0.5) continue;
+        Matrix z = random_matrix(26, cols, random);
+        for (float& value : z.data) value = value < 0 ? -1.0f : 1.0f;
+        for (int64_t i = 1; i < z.rows; i += 2)  // a positive differs in one element of 16
+          for (int64_t c = 0; c < cols; ++c) z.data[i * cols + c] = z.data[(i - 1) * cols + c] * (random() % 16 == 0 ? -1 : 1);
+        compare_nt_xent("codes", precision, z, true, temperature, true);
+        compare_uniformity("codes", precision, z, 0.5 / temperature, true);
+        compare_cosine(precision, z, z, true);
+      }
+}
+
 void test_old_device() {
   const char* const before = std::getenv("SIMT_COMPUTE_CAPABILITY");
   const std::string device = before ? before : "80";
@@ -230,6 +247,7 @@ int main() {
   test_old_device();
   test_families();
   test_sizes();
+  test_codes();
   for (int kind = LOSS; kind <= COSINE; ++kind) std::printf("worst share %.3f: %s\n", worst(kind).share, worst(kind).where.c_str());
   std::printf("%d checks, %d failed\n", checks(), failures());
   return failures() ? 1 : 0;
