@@ -54,11 +54,12 @@ __device__ void decide_side(const Guide& guide, const Rows& side, float band, in
   }
 }
 
-__global__ void __launch_bounds__(Tile::kThreads, 4) decide_tile(Guide guide, float band) {
+__global__ void __launch_bounds__(Tile::kThreads, 4) decide_tile(Guide guide, DecidedPairs window, float band) {
   CK_SHARED_MEMORY(bytes);
   float* const shared = reinterpret_cast<float*>(bytes);
   unsigned char* const flags = bytes + Tile::kSharedBytes;
-  const int row0 = int(blockIdx.y) * Tile::kSide, col0 = int(blockIdx.x) * Tile::kSide, t = int(threadIdx.x);
+  const int row0 = window.first_query + int(blockIdx.y) * Tile::kSide, col0 = window.first_key + int(blockIdx.x) * Tile::kSide;
+  const int t = int(threadIdx.x);
   for (int at = t; at < kFlagBytes; at += Tile::kThreads) {
     const int row = row0 + at / Tile::kSide, col = col0 + at % Tile::kSide;
     flags[at] = row < guide.rows && col < guide.keys && !(guide.mask && guide.mask[size_t(row) * guide.keys + col] == 0);
@@ -75,20 +76,42 @@ __global__ void __launch_bounds__(Tile::kThreads, 4) decide_tile(Guide guide, fl
     if (flags[at] == kNear) flags[at] = cosine(guide, row, col0 + at % Tile::kSide) <= guide.thresholds[row];
   }
   __syncthreads();
-  if (row0 + t >= guide.rows) return;
-  uint32_t* const out = guide.bits + size_t(row0 + t) * guide.words;
+  const int row = row0 + t - window.first_query, word0 = (col0 - window.first_key) / 32;
+  if (row >= window.queries) return;
+  uint32_t* const out = window.bits + size_t(row) * window.words;
   for (int word = 0; word < Tile::kSide / 32; ++word) {
     uint32_t made = 0;
     for (int bit = 0; bit < 32; ++bit) made |= uint32_t(flags[t * Tile::kSide + word * 32 + bit]) << bit;
-    if (col0 / 32 + word < guide.words) out[col0 / 32 + word] = made;
+    if (word0 + word < window.words) out[word0 + word] = made;
   }
 }
 
 unsigned blocks(int rows) { return unsigned((rows + kThreads - 1) / kThreads); }
 
+void decide(Run& run, const Guide& guide, const DecidedPairs& window) {
+  const dim3 grid(unsigned(tiles_of(window.keys)), unsigned(tiles_of(window.queries)));
+  const float band = guide_band(guide.key.units.cols, Tile::kSlab);
+  run.launch(decide_tile, grid, Tile::kThreads, Tile::kSharedBytes + kFlagBytes, guide, window, band);
+}
+
 }  // namespace
 
-void decide(Run& run, const Guide& guide, const int32_t* positives, ck_cuda_report* report) {
+DecidedPairs Guide::of_queries(Run& run, int first) const {
+  if (!decides()) return {};
+  const DecidedPairs pairs(bits, first, smaller_of(query_window, rows - first), 0, keys);
+  if (!at_once()) decide(run, *this, pairs);
+  return pairs;
+}
+
+DecidedPairs Guide::of_keys(Run& run, int first) const {
+  if (!decides()) return {};
+  if (at_once()) return of_queries(run, 0);
+  const DecidedPairs pairs(bits, 0, rows, first, smaller_of(key_window, keys - first));
+  decide(run, *this, pairs);
+  return pairs;
+}
+
+void prepare(Run& run, const Guide& guide, const int32_t* positives, ck_cuda_report* report) {
   int argument = 3;
   for (const GuideRows* rows : {&guide.query, &guide.key, &guide.second}) {
     if (rows->units.rows > 0) {
@@ -98,9 +121,7 @@ void decide(Run& run, const Guide& guide, const int32_t* positives, ck_cuda_repo
     ++argument;
   }
   if (guide.guided()) run.launch(find_thresholds, blocks(guide.rows), kThreads, 0, guide, positives);
-  const dim3 grid(unsigned(tiles_of(guide.keys)), unsigned(tiles_of(guide.rows)));
-  const float band = guide_band(guide.key.units.cols, Tile::kSlab);
-  run.launch(decide_tile, grid, Tile::kThreads, Tile::kSharedBytes + kFlagBytes, guide, band);
+  if (guide.decides() && guide.at_once()) decide(run, guide, guide.of_queries(run, 0));
 }
 
 }  // namespace ck::cuda

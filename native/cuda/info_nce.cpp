@@ -128,21 +128,39 @@ __global__ void __launch_bounds__(kLossThreads, 1) weigh(InfoNce job) {
 
 unsigned blocks(int rows) { return unsigned((rows + kLossThreads - 1) / kLossThreads); }
 
-void gradients(Run& run, const InfoNce& job, float* query, float* key, float* negatives, ck_cuda_report* report) {
+// Calls work(pairs, first, count) for one window of queries, or keys, after another.
+template <class Work>
+void by_windows_of_queries(Run& run, const Guide& guide, int queries, const Work& work) {
+  const int window = guide.decides() ? guide.query_window : queries;
+  for (int first = 0; first < queries; first += window)
+    work(guide.of_queries(run, first), first, first + window < queries ? window : queries - first);
+}
+template <class Work>
+void by_windows_of_keys(Run& run, const Guide& guide, int keys, const Work& work) {
+  const int window = guide.decides() && !guide.at_once() ? guide.key_window : keys;
+  for (int first = 0; first < keys; first += window) work(guide.of_keys(run, first), first, first + window < keys ? window : keys - first);
+}
+
+void gradients(Run& run, const InfoNce& job, const Guide& guide, float* query, float* key, float* negatives, ck_cuda_report* report) {
   if (job.symmetric) run.launch(clear_columns, blocks(job.key.rows), kLossThreads, 0, job);
   run.launch(weigh, blocks(job.query.rows), kLossThreads, 0, job);
   const double factor = job.weight / job.temperature;
-  const auto of_keys = job.key_coefficients();
   const auto of_negatives = job.shared_coefficients();
   const int lists = job.each > 0 ? 2 : 1;
   const Close close_query{
       job.exponent, factor, query, job.along, 0, report, lists, {job.positives_of_queries(), job.negatives_of_queries()}};
-  side_gradient(run, job.query_side, close_query, compared(job.query, job.key, of_keys, job.in_batch),
-                compared(job.query, job.negatives, of_negatives, job.shared));
+  by_windows_of_queries(run, guide, job.query.rows, [&](const DecidedPairs& decided, int first, int count) {
+    for (int row = first; row < first + count; row += job.query_side.first.rows)
+      side_panel(run, job.query_side, close_query, row, compared(job.query, job.key, job.key_coefficients(decided), job.in_batch),
+                 compared(job.query, job.negatives, of_negatives, job.shared));
+  });
   temperature_gradient(run, job.along, job.query.rows, nullptr, 0, -factor / job.temperature, job.exponent, report);
   if (key) {
     const Close close{job.exponent, factor, key, nullptr, 1, report, 1, {job.queries_of_keys(), {}}};
-    side_gradient(run, job.key_side, close, compared<true>(job.key, job.query, of_keys, job.in_batch));
+    by_windows_of_keys(run, guide, job.key.rows, [&](const DecidedPairs& decided, int first, int count) {
+      for (int row = first; row < first + count; row += job.key_side.first.rows)
+        side_panel(run, job.key_side, close, row, compared<true>(job.key, job.query, job.key_coefficients(decided), job.in_batch));
+    });
   }
   if (negatives) {
     const Close close{job.exponent, factor, negatives, nullptr, 2, report, job.each > 0 ? 1 : 0, {job.queries_of_negatives(), {}}};
@@ -150,16 +168,12 @@ void gradients(Run& run, const InfoNce& job, float* query, float* key, float* ne
   }
 }
 
-// A guide or a mask has a say where keys are negatives at all.
-ck_info_nce_pairs guide_pairs(const ck_info_nce_pairs& pairs) { return pairs.in_batch ? pairs : ck_info_nce_pairs{}; }
-
 }  // namespace
 
 size_t info_nce_workspace(const ck_matrix& query, const ck_matrix& key, const ck_matrix* negatives, const ck_info_nce_pairs& pairs,
                           const ck_options& options, bool gradients) {
   Arena arena;
-  const Guide guide(arena, guide_pairs(pairs), query.rows, key.rows);
-  InfoNce(arena, query, key, negatives ? *negatives : ck_matrix{}, pairs, guide, options, gradients);
+  InfoNce(arena, query, key, negatives ? *negatives : ck_matrix{}, pairs, options, gradients).guide(arena, pairs);
   return arena.used();
 }
 
@@ -177,8 +191,8 @@ int ck_cuda_info_nce(const ck_matrix* query, const ck_matrix* key, const ck_matr
   if (const int status = check_added_logit(pairs->own_negative_logit, error)) return status;
   Arena arena(workspace);
   const bool wanted = gradient_query || gradient_key || gradient_negatives;
-  const Guide guide(arena, guide_pairs(*pairs), query->rows, key->rows);
-  const InfoNce job(arena, *query, *key, negatives ? *negatives : ck_matrix{}, *pairs, guide, *options, wanted);
+  const InfoNce job(arena, *query, *key, negatives ? *negatives : ck_matrix{}, *pairs, *options, wanted);
+  const Guide guide = job.guide(arena, *pairs);
   if (const int status = check_workspace(arena, workspace_bytes, error)) return status;
   Run run(stream, *options);
   start_report(run, report);
@@ -189,16 +203,22 @@ int ck_cuda_info_nce(const ck_matrix* query, const ck_matrix* key, const ck_matr
     prepare(run, job.negatives, 2, report);
     check_products(run, job.query, job.negatives, k, report);
   }
-  if (guide.decides()) decide(run, guide, pairs->positives, report);
+  prepare(run, guide, pairs->positives, report);
   listed_similarities(run, job.query, job.key, pairs->positives, 1, query->rows, job.positive);
   if (job.stats) tile_similarities(run, job.query, job.key, pairs->positives, job.of_positive);
   listed_similarities(run, job.query, job.negatives, job.negative_indices, job.each, job.entries(), job.listed);
-  if (job.in_batch) row_sums(run, job.of_keys, ContrastSums<KeyPairs>(k, job.pairs));
+  if (job.in_batch)
+    by_windows_of_queries(run, guide, job.query.rows, [&](const DecidedPairs& decided, int first, int count) {
+      row_sums(run, job.of_keys, ContrastSums<KeyPairs>(k, job.with(decided)), first, count);
+    });
   if (job.shared) row_sums(run, job.of_negatives, ContrastSums<SharedPairs>(k, job.shared_pairs));
-  if (job.symmetric) row_sums(run, job.of_queries, ContrastSums<Exchanged<KeyPairs>>(k, {job.pairs}));
+  if (job.symmetric)
+    by_windows_of_keys(run, guide, job.key.rows, [&](const DecidedPairs& decided, int first, int count) {
+      row_sums(run, job.of_queries, ContrastSums<Exchanged<KeyPairs>>(k, {job.with(decided)}), first, count);
+    });
   run.launch(row_losses, blocks(job.query.rows), kLossThreads, 0, job, per_row, row_log_sum_exp, report);
   run.launch(totals, 1, kLossThreads, kLossThreads * sizeof(double), job, report);
-  if (wanted) gradients(run, job, gradient_query, gradient_key, gradient_negatives, report);
+  if (wanted) gradients(run, job, guide, gradient_query, gradient_key, gradient_negatives, report);
   return run.status(error);
 }
 

@@ -12,17 +12,15 @@ struct KeyPairs {
   const int32_t* positives;  // null: row i
   const int32_t* query_labels;
   const int32_t* key_labels;
-  const uint32_t* bits;  // of a Guide, or null
-  int words;
+  DecidedPairs decided;  // by a guide and a mask
 
   __device__ __forceinline__ int positive(int i) const { return positives ? positives[i] : i; }
   __device__ __forceinline__ bool negative(int i, int j) const {
-    return j != positive(i) && !(query_labels && query_labels[i] == key_labels[j]) &&
-           !(bits && (bits[size_t(i) * words + j / 32] >> j % 32 & 1) == 0);
+    return j != positive(i) && !(query_labels && query_labels[i] == key_labels[j]) && decided.counts(i, j);
   }
   template <int kSide>
   __device__ __forceinline__ bool meets(int row0, int col0) const {
-    return positives || query_labels || bits || on_diagonal<kSide>(row0, col0);
+    return positives || query_labels || decided.bits || on_diagonal<kSide>(row0, col0);
   }
 };
 
@@ -38,7 +36,7 @@ struct SharedPairs {
 };
 
 struct InfoNce {
-  KeyPairs pairs;
+  KeyPairs pairs;  // before a guide or a mask
   SharedPairs shared_pairs;
   double temperature, weight, added_logit;
   bool in_batch, symmetric, shared, indexed, stats;
@@ -66,8 +64,8 @@ struct InfoNce {
   Side query_side, key_side, negatives_side;
 
   InfoNce(Arena& arena, const ck_matrix& query_, const ck_matrix& key_, const ck_matrix& negatives_, const ck_info_nce_pairs& p,
-          const Guide& guide, const ck_options& options, bool gradients)
-      : pairs{p.positives, p.query_labels, p.key_labels, guide.decides() ? guide.bits : nullptr, guide.words},
+          const ck_options& options, bool gradients)
+      : pairs{p.positives, p.query_labels, p.key_labels, {}},
         shared_pairs{p.own_negative_logit != 0},
         temperature(options.temperature),
         weight(options.weight),
@@ -117,8 +115,15 @@ struct InfoNce {
   CK_HOST_DEVICE double share() const { return symmetric ? 0.5 : 1; }
   CK_HOST_DEVICE int64_t entries() const { return query.rows * each; }
 
-  ContrastCoefficients<KeyPairs> key_coefficients() const {
-    return {pairs, float(k()), row_normaliser, symmetric ? column_normaliser : nullptr, lift};
+  // A guide or a mask has a say where keys are negatives at all.
+  Guide guide(Arena& arena, const ck_info_nce_pairs& p) const {
+    const size_t bytes = size_t(query.rows + key.rows) * query.cols * sizeof(float) / 2;
+    return Guide(arena, in_batch ? p : ck_info_nce_pairs{}, query.rows, key.rows, query_side.first.rows, key_side.first.rows, bytes);
+  }
+  KeyPairs with(const DecidedPairs& decided) const { return {pairs.positives, pairs.query_labels, pairs.key_labels, decided}; }
+
+  ContrastCoefficients<KeyPairs> key_coefficients(const DecidedPairs& decided) const {
+    return {with(decided), float(k()), row_normaliser, symmetric ? column_normaliser : nullptr, lift};
   }
   ContrastCoefficients<SharedPairs> shared_coefficients() const { return {shared_pairs, float(k()), row_normaliser, nullptr, lift}; }
 

@@ -86,10 +86,10 @@ __device__ __forceinline__ void add_group(RowTotal<Policy>& total, const RowSums
 }
 
 template <class Policy>
-__global__ void __launch_bounds__(Tile::kThreads, 4) row_sums_kernel(RowSums job, Policy policy) {
+__global__ void __launch_bounds__(Tile::kThreads, 4) row_sums_kernel(RowSums job, Policy policy, int first_row) {
   CK_SHARED_MEMORY(bytes);
   float* shared = reinterpret_cast<float*>(bytes);
-  const int row0 = int(blockIdx.x) * Tile::kSide, split = int(blockIdx.y), first = split * job.split_rows;
+  const int row0 = first_row + int(blockIdx.x) * Tile::kSide, split = int(blockIdx.y), first = split * job.split_rows;
   const int last = first + job.split_rows < job.y.padded_rows ? first + job.split_rows : job.y.padded_rows;
   auto* const totals = reinterpret_cast<RowTotal<Policy>*>(bytes + Tile::kSharedBytes) + threadIdx.x;  // of group g: [g * kThreads]
   for (int g = 0; g < Policy::kGroups; ++g) totals[g * Tile::kThreads] = {};
@@ -104,14 +104,19 @@ __global__ void __launch_bounds__(Tile::kThreads, 4) row_sums_kernel(RowSums job
 
 }  // namespace detail
 
+// Of `count` rows from `first` on; first is a multiple of a tile's rows.
+template <class Policy>
+void row_sums(Run& run, const RowSums& job, const Policy& policy, int first, int count) {
+  if constexpr (Policy::kOnTensorCores) {
+    if (job.x.tensor()) return tensor_row_sums(run, job, policy, first, count);
+  }
+  const dim3 grid(unsigned(tiles_of(count)), unsigned(job.splits));
+  constexpr size_t kShared = Tile::kSharedBytes + Policy::kGroups * Tile::kThreads * sizeof(RowTotal<Policy>);
+  run.launch(detail::row_sums_kernel<Policy>, grid, Tile::kThreads, kShared, job, policy, first);
+}
 template <class Policy>
 void row_sums(Run& run, const RowSums& job, const Policy& policy) {
-  if constexpr (Policy::kOnTensorCores) {
-    if (job.x.tensor()) return tensor_row_sums(run, job, policy);
-  }
-  const dim3 grid(unsigned(tiles_of(job.x.rows)), unsigned(job.splits));
-  constexpr size_t kShared = Tile::kSharedBytes + Policy::kGroups * Tile::kThreads * sizeof(RowTotal<Policy>);
-  run.launch(detail::row_sums_kernel<Policy>, grid, Tile::kThreads, kShared, job, policy);
+  row_sums(run, job, policy, 0, job.x.rows);
 }
 
 // Whether a tile has a pair of equal numbers.

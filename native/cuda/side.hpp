@@ -146,14 +146,18 @@ int add_compared(Run& run, const Side& side, int first_row, int done, const Comp
 
 }  // namespace detail
 
+// The panel of side.first.rows rows from first_row on.
+template <class... C>
+void side_panel(Run& run, const Side& side, const Close& close, int first_row, const C&... with) {
+  int matrices = 0;
+  ((matrices = detail::add_compared(run, side, first_row, matrices, with)), ...);
+  close_side(run, side, close, matrices, first_row);
+  run.checkpoint();
+}
+
 template <class... C>
 void side_gradient(Run& run, const Side& side, const Close& close, const C&... with) {
-  for (int first_row = 0; first_row < side.rows.rows; first_row += side.first.rows) {
-    int matrices = 0;
-    ((matrices = detail::add_compared(run, side, first_row, matrices, with)), ...);
-    close_side(run, side, close, matrices, first_row);
-    run.checkpoint();
-  }
+  for (int first_row = 0; first_row < side.rows.rows; first_row += side.first.rows) side_panel(run, side, close, first_row, with...);
 }
 
 }  // namespace ck::cuda

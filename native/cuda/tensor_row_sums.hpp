@@ -98,12 +98,12 @@ __device__ __forceinline__ void fold_lanes(LaneTotal<Policy>& total, const Polic
 }
 
 template <class Shape, bool kSplit, class Policy>
-__global__ void __launch_bounds__(Shape::kThreads, 1) tensor_row_sums_kernel(RowSums job, Policy policy) {
+__global__ void __launch_bounds__(Shape::kThreads, 1) tensor_row_sums_kernel(RowSums job, Policy policy, int first_row) {
   static_assert(Policy::kGroups == 1);
   constexpr int kRows = 2 * Shape::kRowFragments;
   CK_SHARED_MEMORY(shared);
   const Rows &x = job.x, &y = job.y;
-  const int row0 = int(blockIdx.x) * Shape::kSide, share = int(blockIdx.y), first = share * job.split_rows;
+  const int row0 = first_row + int(blockIdx.x) * Shape::kSide, share = int(blockIdx.y), first = share * job.split_rows;
   const int last = first + job.split_rows < y.padded_rows ? first + job.split_rows : y.padded_rows;
   const WarpTile at = WarpTile::of_thread<Shape>();
   const int slabs = x.packed_slabs;
@@ -156,11 +156,11 @@ __global__ void __launch_bounds__(Shape::kThreads, 1) tensor_row_sums_kernel(Row
 }  // namespace detail
 
 template <class Policy>
-void tensor_row_sums(Run& run, const RowSums& job, const Policy& policy) {
-  const dim3 grid(unsigned(job.x.padded_rows / LargeTile::kSide), unsigned(job.splits));
+void tensor_row_sums(Run& run, const RowSums& job, const Policy& policy, int first_row, int count) {
+  const dim3 grid(unsigned((count + LargeTile::kSide - 1) / LargeTile::kSide), unsigned(job.splits));
   auto* const kernel =
       job.x.split() ? detail::tensor_row_sums_kernel<LargeTile, true, Policy> : detail::tensor_row_sums_kernel<LargeTile, false, Policy>;
-  run.launch(kernel, grid, LargeTile::kThreads, LargeTile::kStages * LargeTile::kStageBytes, job, policy);
+  run.launch(kernel, grid, LargeTile::kThreads, LargeTile::kStages * LargeTile::kStageBytes, job, policy, first_row);
 }
 
 }  // namespace ck::cuda

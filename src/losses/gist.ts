@@ -56,8 +56,8 @@ const STRATEGIES = ['absolute', 'relative'] as const;
  * positives, the other anchors, the other positives compared with positive i, and all hard negatives; one whose similarity by the guide
  * exceeds the guide's similarity of anchor i and positive i (less the margin) is no candidate. A row is never its own negative.
  *
- * The guide's similarities are taken tile by tile beside the loss's own and never stored; on CUDA its decisions are, a bit for every anchor
- * and candidate.
+ * The guide's similarities are taken tile by tile beside the loss's own and never stored; on CUDA its decisions are, a bit each, as many as
+ * fit half the memory of the rows.
  *
  * @param anchor [N, cols].
  * @param positive [N, cols], row by row.

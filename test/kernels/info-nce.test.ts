@@ -89,6 +89,16 @@ describeKernel('infoNce', 'against the reference', () => {
     expectRight(of('indexed', true, 11));
   });
 
+  // Pairs of so many rows of so few columns are decided a part at a time on CUDA (native/cuda/guide.hpp).
+  test.each([
+    [330, 460, 2],
+    [520, 530, 5],
+  ])('a mask of %i queries and %i keys of %i columns', (rows, keys, cols) => {
+    const shape = { rows, extraKeys: keys - rows, cols, seed: rows, perQuery: 3, mask: true, temperature: 0.5 };
+    expectRight(makeInfoNceCase('random', { ...shape, kind: 'none', symmetric: true }));
+    expectRight(makeInfoNceCase('random', { ...shape, kind: 'shared', positives: true, labels: true }));
+  });
+
   test.each([768, 4096])('rows of %i columns', (cols) => {
     for (const family of ['random', 'confident', 'tight', 'duplicated'] as const) {
       for (const temperature of [0.005, 0.07, 0.5]) {

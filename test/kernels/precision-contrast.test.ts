@@ -180,6 +180,11 @@ describe.runIf(BACKEND === 'cuda').each(TENSOR_PRECISIONS)('%s', (precision) => 
     }
   });
 
+  test('infoNce: a mask of more pairs than are decided at once', () => {
+    const shape = { rows: 330, extraKeys: 130, cols: 2, seed: 1, mask: true, symmetric: true, temperature: 0.5 } as const;
+    expectInfoNce(makeInfoNceCase('random', { ...shape, kind: 'none' }), precision);
+  });
+
   test('infoNce: an exact copy of the positive among keys or shared negatives is a tie, and a tie is a miss', () => {
     for (const cols of [20, 128, 300]) {
       const x = matrix(normals(5, 10 * cols), 10, cols);

@@ -53,6 +53,12 @@ void test_growth() {
           check("kernel " + text(kernel), one ? 1 : 2, ck_workspace_bytes(kernel, rows, rows, cols, 1, &o),
                 ck_workspace_bytes(kernel, 2 * rows, 2 * rows, cols, 1, &o));
         }
+        ck_info_nce_pairs guided = {}, guided_twice = {};
+        guided.in_batch = guided.symmetric = guided_twice.in_batch = guided_twice.symmetric = 1;
+        guided.guide_query = guided.guide_key = &x;
+        guided_twice.guide_query = guided_twice.guide_key = &twice;
+        check("infoNce with a guide", 4, ck_info_nce_workspace_bytes(&x, &x, nullptr, &guided, 1, &o),
+              ck_info_nce_workspace_bytes(&twice, &twice, nullptr, &guided_twice, 1, &o));
         for (int32_t mode : {CK_NEGATIVES_SHARED, CK_NEGATIVES_PAIRED, CK_NEGATIVES_INDEXED}) {
           ck_info_nce_pairs pairs = {};
           pairs.in_batch = pairs.symmetric = 1;
