@@ -11,30 +11,34 @@
 namespace ck {
 namespace CK_ISA {
 
-// No pair of a block counts when all its rows have one label.
-CK_INLINE bool is_one_class(const ContrastPass& pass, const Block& block) {
-  if (pass.rows.labels == nullptr) return false;
-  const int32_t label = pass.rows.labels[block.row_first];
-  bool one = true;
-  for (int64_t i = block.row_first; i < block.row_last; ++i) one &= pass.rows.labels[i] == label;
-  for (int64_t j = block.col_first; j < block.col_last; ++j) one &= pass.cols.labels[j] == label;
-  return one;
-}
+// What labels leave of a block's pairs. Most blocks of sorted rows have labels of ranges apart, and those of one class have one label.
+enum class LeftByLabels { all, some, none };
 
-// Labels leave out no pair of a block whose rows and columns have labels of ranges apart, as most blocks of sorted rows have.
-CK_INLINE bool are_classes_apart(const ContrastPass& pass, const Block& block) {
-  if (pass.rows.labels == nullptr || pass.mask != nullptr || pass.guide != nullptr) return false;
-  const auto range = [](const int32_t* labels, int64_t first, int64_t last, int32_t& least, int32_t& most) CK_LAMBDA_INLINE {
-    least = most = labels[first];
-    for (int64_t i = first; i < last; ++i) {
-      least = labels[i] < least ? labels[i] : least;
-      most = labels[i] > most ? labels[i] : most;
-    }
-  };
-  int32_t row_least, row_most, col_least, col_most;
-  range(pass.rows.labels, block.row_first, block.row_last, row_least, row_most);
-  range(pass.cols.labels, block.col_first, block.col_last, col_least, col_most);
-  return row_most < col_least || col_most < row_least;
+struct LabelRange {
+  int32_t least = INT32_MAX, most = INT32_MIN;
+  CK_INLINE void add(int32_t label) {
+    least = label < least ? label : least;
+    most = label > most ? label : most;
+  }
+  CK_INLINE bool empty() const { return least > most; }
+  CK_INLINE bool is(const LabelRange& other) const { return least == most && other.least == least && other.most == most; }
+  CK_INLINE bool meets(const LabelRange& other) const { return least <= other.most && other.least <= most; }
+};
+
+CK_INLINE LeftByLabels left_by_labels(const ContrastPass& pass, const Block& block) {
+  if (pass.rows.labels == nullptr) return LeftByLabels::all;
+  LabelRange rows, cols, owners;
+  for (int64_t i = block.row_first; i < block.row_last; ++i) rows.add(pass.rows.labels[i]);
+  for (int64_t j = block.col_first; j < block.col_last; ++j) {
+    const int32_t owner = pass.owners != nullptr ? pass.owners[j] : -1;
+    if (owner >= 0)
+      owners.add(owner);
+    else
+      cols.add(pass.cols.labels[j]);
+  }
+  if (owners.empty() && !rows.meets(cols)) return LeftByLabels::all;
+  if ((cols.empty() || rows.is(cols)) && !rows.meets(owners)) return LeftByLabels::none;
+  return LeftByLabels::some;
 }
 
 template <bool PEAKS, bool MASKED>
@@ -116,8 +120,10 @@ template <bool PEAKS, bool MASKED>
 CK_INLINE void contrast_forward_blocks(const ContrastPass& pass, const BlockPair& pair, const Scratch& scratch) {
   for_blocks(pair, pass.block, [&](const Block& block) {
     if constexpr (MASKED) {
-      if (is_one_class(pass, block)) return;
-      if (pass.similarities != nullptr || !are_classes_apart(pass, block)) return contrast_forward_block<PEAKS, true>(pass, block, scratch);
+      const LeftByLabels left = left_by_labels(pass, block);
+      if (left == LeftByLabels::none) return;
+      const bool all = left == LeftByLabels::all && pass.mask == nullptr && pass.guide == nullptr;
+      if (pass.similarities != nullptr || !all) return contrast_forward_block<PEAKS, true>(pass, block, scratch);
     }
     contrast_forward_block<PEAKS, false>(pass, block, scratch);
   });
@@ -191,8 +197,10 @@ CK_INLINE void contrast_backward_blocks(const ContrastPass& pass, const BlockPai
   for_blocks(pair, pass.block, [&](const Block& block) {
     if (!has_weights(pass, block)) return;
     if constexpr (MASKED) {
-      if (is_one_class(pass, block)) return;
-      if (!are_classes_apart(pass, block)) return contrast_backward_block<true>(pass, block, scratch);
+      const LeftByLabels left = left_by_labels(pass, block);
+      if (left == LeftByLabels::none) return;
+      const bool all = left == LeftByLabels::all && pass.mask == nullptr && pass.guide == nullptr;
+      if (!all) return contrast_backward_block<true>(pass, block, scratch);
     }
     contrast_backward_block<false>(pass, block, scratch);
   });

@@ -10,19 +10,22 @@ namespace CK_ISA {
 struct PairMask {
   const int32_t* row_labels;
   const int32_t* col_labels;
+  const int32_t* owners;
   const uint8_t* bytes;  // of the block's first pair; NULL: none
   int64_t stride;
   int64_t first_row, first_col, rows;
   int64_t cols;  // past these there are no bytes
   int64_t col;
-  Ints l0, l1;
+  Ints l0, l1;  // of the columns: labels that leave a pair out, or
+  Ints o0, o1;  // where all bits are set here, the only ones that do not
 
   void set(const ContrastPass& pass, const Block& block, const Scratch& scratch) {
     row_labels = pass.rows.labels;
     col_labels = pass.cols.labels;
+    owners = pass.owners;
     first_row = block.row_first;
     first_col = block.col_first;
-    l0 = l1 = Ints{};
+    l0 = l1 = o0 = o1 = Ints{};
     rows = pass.rows.layout->rows;
     cols = pass.cols.layout->rows;
     stride = cols;
@@ -38,6 +41,12 @@ struct PairMask {
     if (row_labels == nullptr) return;
     l0 = load_ints(col_labels + col);
     l1 = load_ints(col_labels + col + LANES);
+    if (owners == nullptr) return;
+    const Ints owner0 = load_ints(owners + col), owner1 = load_ints(owners + col + LANES);
+    o0 = owner0 >= Ints{};
+    o1 = owner1 >= Ints{};
+    l0 = (owner0 & o0) | (l0 & ~o0);
+    l1 = (owner1 & o1) | (l1 & ~o1);
   }
   CK_INLINE Ints counts(const uint8_t* p) const {
     Bytes b;
@@ -49,8 +58,8 @@ struct PairMask {
     const Floats none = broadcast(EXCLUDED);
     if (row_labels != nullptr) {
       const Ints l = broadcast_int(row_labels[i]);
-      y0 = select(l == l0, none, y0);
-      y1 = select(l == l1, none, y1);
+      y0 = select((l == l0) ^ o0, none, y0);
+      y1 = select((l == l1) ^ o1, none, y1);
     }
     if (bytes == nullptr || i >= rows) return;
     const uint8_t* row = bytes + (i - first_row) * stride + (col - first_col);

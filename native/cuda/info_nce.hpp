@@ -12,11 +12,17 @@ struct KeyPairs {
   const int32_t* positives;  // null: row i
   const int32_t* query_labels;
   const int32_t* key_labels;
+  const int32_t* key_owners;
   DecidedPairs decided;  // by a guide and a mask
 
   __device__ __forceinline__ int positive(int i) const { return positives ? positives[i] : i; }
   __device__ __forceinline__ bool negative(int i, int j) const {
-    return j != positive(i) && !(query_labels && query_labels[i] == key_labels[j]) && decided.counts(i, j);
+    return j != positive(i) && !(query_labels && leave_out(query_labels[i], j)) && decided.counts(i, j);
+  }
+  // Whether labels do, for queries of this one.
+  __device__ __forceinline__ bool leave_out(int label, int j) const {
+    const int owner = key_owners ? key_owners[j] : -1;
+    return owner >= 0 ? label != owner : label == key_labels[j];
   }
   template <int kSide>
   __device__ __forceinline__ bool meets(int row0, int col0) const {
@@ -65,7 +71,7 @@ struct InfoNce {
 
   InfoNce(Arena& arena, const ck_matrix& query_, const ck_matrix& key_, const ck_matrix& negatives_, const ck_info_nce_pairs& p,
           const ck_options& options, bool gradients)
-      : pairs{p.positives, p.query_labels, p.key_labels, {}},
+      : pairs{p.positives, p.query_labels, p.key_labels, p.key_owners, {}},
         shared_pairs{p.own_negative_logit != 0},
         temperature(options.temperature),
         weight(options.weight),
@@ -120,7 +126,11 @@ struct InfoNce {
     const size_t bytes = size_t(query.rows + key.rows) * query.cols * sizeof(float) / 2;
     return Guide(arena, in_batch ? p : ck_info_nce_pairs{}, query.rows, key.rows, query_side.first.rows, key_side.first.rows, bytes);
   }
-  KeyPairs with(const DecidedPairs& decided) const { return {pairs.positives, pairs.query_labels, pairs.key_labels, decided}; }
+  KeyPairs with(const DecidedPairs& decided) const {
+    KeyPairs those = pairs;
+    those.decided = decided;
+    return those;
+  }
 
   ContrastCoefficients<KeyPairs> key_coefficients(const DecidedPairs& decided) const {
     return {with(decided), float(k()), row_normaliser, symmetric ? column_normaliser : nullptr, lift};

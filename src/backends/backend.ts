@@ -86,6 +86,8 @@ export interface KernelCalls {
       /** [N] and [K], both or neither: a key row of the query's label is no negative of it (and not the other way round). */
       readonly queryLabels: Int32Array | null;
       readonly keyLabels: Int32Array | null;
+      /** [K], with labels, or null: not negative, the key row is a negative of queries of that label alone; -1: as its label says. */
+      readonly keyOwners: Int32Array | null;
       /** [N * K]: 0 where key row j is no negative of query i (nor query i one of key j's). Never removes a positive. */
       readonly mask: Uint8Array | null;
     };

@@ -1,11 +1,10 @@
 /** Which queries of InfoNCE have anything to be compared with: the rows that a mean is taken over. */
+import { type Labels, leftOutByLabels } from '../reference/info-nce.js';
 
-export interface Comparisons {
+export interface Comparisons extends Labels {
   readonly inBatch: boolean;
   readonly symmetric: boolean;
   readonly positives: Int32Array | null;
-  readonly queryLabels: Int32Array | null;
-  readonly keyLabels: Int32Array | null;
   readonly mask: Uint8Array | null;
 }
 
@@ -35,32 +34,39 @@ interface Search {
 }
 
 /** By the number of rows of each label: nothing is searched. */
-function byLabels({ queryLabels, keyLabels }: Comparisons): Search {
-  const [ofQueries, ofKeys] = [queryLabels as Int32Array, keyLabels as Int32Array];
-  const [queriesOf, keysOf] = [ofQueries, ofKeys].map((labels) => {
-    const sizes = new Map<number, number>();
-    for (const label of labels) sizes.set(label, (sizes.get(label) ?? 0) + 1);
-    return sizes;
-  });
-  // A positive of another label is no negative.
-  const pair = (i: number, p: number): number => (ofQueries[i] === ofKeys[p] ? 0 : 1);
+function byLabels(labels: Labels): Search {
+  const [ofQueries, ofKeys] = [labels.queryLabels as Int32Array, labels.keyLabels as Int32Array];
+  const ownerOf = (j: number): number => labels.keyOwners?.[j] ?? -1;
+  const [queriesOf, keysOf, keysOwnedBy] = [new Map<number, number>(), new Map<number, number>(), new Map<number, number>()];
+  const count = (sizes: Map<number, number>, label: number): unknown => sizes.set(label, (sizes.get(label) ?? 0) + 1);
+  let owned = 0;
+  for (const label of ofQueries) count(queriesOf, label);
+  for (const [j, label] of ofKeys.entries()) {
+    if (ownerOf(j) < 0) count(keysOf, label);
+    else {
+      count(keysOwnedBy, ownerOf(j));
+      owned++;
+    }
+  }
+  // A positive that labels do not leave out is no negative for all that.
+  const pair = (i: number, p: number): number => (leftOutByLabels(i, p, labels) ? 0 : 1);
+  const of = (sizes: Map<number, number>, label: number): number => sizes.get(label) ?? 0;
   return {
-    inRow: (i, p) => ofKeys.length - (keysOf.get(ofQueries[i]) ?? 0) > pair(i, p),
-    inColumn: (i, p) => ofQueries.length - (queriesOf.get(ofKeys[p]) ?? 0) > pair(i, p),
+    inRow: (i, p) => ofKeys.length - owned - of(keysOf, ofQueries[i]) + of(keysOwnedBy, ofQueries[i]) > pair(i, p),
+    inColumn: (i, p) => (ownerOf(p) < 0 ? ofQueries.length - of(queriesOf, ofKeys[p]) : of(queriesOf, ownerOf(p))) > pair(i, p),
   };
 }
 
 /** By the mask, and by labels where there are some. A row of the mask may be all zeros: its bytes are looked at before anything else. */
-function byMask(mask: Uint8Array, queries: number, keys: number, { queryLabels, keyLabels }: Comparisons): Search {
-  const differ = (i: number, j: number): boolean => !queryLabels || !keyLabels || queryLabels[i] !== keyLabels[j];
+function byMask(mask: Uint8Array, queries: number, keys: number, labels: Labels): Search {
   return {
     inRow(i, p) {
       const start = i * keys;
-      for (let j = 0; j < keys; j++) if (mask[start + j] !== 0 && j !== p && differ(i, j)) return true;
+      for (let j = 0; j < keys; j++) if (mask[start + j] !== 0 && j !== p && !leftOutByLabels(i, j, labels)) return true;
       return false;
     },
     inColumn(i, p) {
-      for (let j = 0; j < queries; j++) if (mask[j * keys + p] !== 0 && j !== i && differ(j, p)) return true;
+      for (let j = 0; j < queries; j++) if (mask[j * keys + p] !== 0 && j !== i && !leftOutByLabels(j, p, labels)) return true;
       return false;
     },
   };

@@ -205,8 +205,8 @@ export interface NamedResult<Gradients> extends Omit<InfoNceResult, 'gradients'>
 
 /** As `InfoNceOptions`, with the outputs under the caller's names; gradients anywhere. */
 export interface NamedOptions extends Omit<InfoNceOptions, 'out' | 'gradients'> {
-  /** Instead of `mask`, by a loss that made it and writes to it no more: it is not copied. */
-  readonly ownMask?: Uint8Array | undefined;
+  /** [K], with labels: not negative, the key is a negative of queries of that label alone; -1: as its label says. */
+  readonly ownKeyOwners?: Int32Array | undefined;
   /** By a loss that has checked it. Which rows count is then known only afterwards: not with reduction 'mean', see `counted`. */
   readonly ownGuide?: OwnGuide | undefined;
   readonly gradients?: GradientsOption | undefined;
@@ -264,12 +264,12 @@ export function planInfoNce<Gradients>(
   const negativesSeen = negativeMode === 'shared' ? (negatives?.rows ?? 0) : perQuery;
   const counted = reduction === 'mean' ? countedRows(query.rows, key.rows, negativesSeen, comparisons) : 1;
   const weight = counted > 0 ? 1 / counted : 1;
-  const { queryLabels, keyLabels, mask } = comparisons;
+  const { queryLabels, keyLabels, keyOwners, mask } = comparisons;
   const { temperature } = scale;
   const { ownGuide: guide } = options;
   const call = {
     inputs: { query, key, negatives, ...guideInputs(guide) },
-    integers: { positives, negativeIndices, queryLabels, keyLabels, mask },
+    integers: { positives, negativeIndices, queryLabels, keyLabels, keyOwners, mask },
     parameters: { temperature, inBatch, symmetric, negativeMode, perQuery, ownNegativeLogit, ...guideParameters(guide) },
     outputs: {
       query: outputs[names.query],
@@ -351,8 +351,8 @@ function readExclusions(options: NamedOptions, query: Rows, key: Rows) {
   }
   const queryLabels = ofQuery === undefined ? null : readLabels('queryLabels', ofQuery, query.rows);
   const keyLabels = ofKey === undefined ? queryLabels : readLabels('keyLabels', ofKey, key.rows);
-  const mask = options.mask === undefined ? (options.ownMask ?? null) : readMask('mask', options.mask, query.rows, key.rows);
-  return { queryLabels, keyLabels, mask };
+  const mask = options.mask === undefined ? null : readMask('mask', options.mask, query.rows, key.rows);
+  return { queryLabels, keyLabels, keyOwners: options.ownKeyOwners ?? null, mask };
 }
 
 function checkSymmetric({ inBatch, positives }: { readonly inBatch: boolean; readonly positives: Int32Array | null }): void {

@@ -3,12 +3,12 @@ import type { Stats } from '../backends/backend.js';
 import type { BackendName } from '../errors.js';
 import { checkFinite } from '../finite.js';
 import type { MatrixLike, Rows } from '../matrix.js';
-import { describe, readBoolean, readChoice, readNumber, readOptions, readSignal } from '../validate.js';
+import { describe, readBoolean, readChoice, readNumber, readOptions } from '../validate.js';
 import { planInfoNce } from './info-nce.js';
-import { type Block, type Exclusions, factorOf, type JointResult, type Part, planJoint, UnitRows } from './joint-candidates.js';
+import { type Block, type Exclusions, factorOf, type Part, planJoint, UnitRows } from './joint-candidates.js';
 import { LOSS_OPTIONS, type LossOptions, type Plan } from './plan.js';
 import { readTemperatureOrScale, type Scale, type ScaleName } from './scale.js';
-import { addScaled, afterwards, allOf, inSteps } from './several-plans.js';
+import { addScaled, allOf } from './several-plans.js';
 import { readTexts, readTextsOut, stacked, type Texts, type TextsOut } from './texts.js';
 
 /** Whose similarities with what are logits: a query is an anchor, the docs are all positives and hard negatives. */
@@ -201,14 +201,7 @@ function ofAllDirections(texts: Texts, settings: Settings, options: LossOptions,
   if (directions.has('queryToQuery')) blocks.push({ of: anchor, parts: [byAnchor], sees: other });
   if (isDoubled) blocks.push({ of: anchor, parts: [byPositive], sees: other });
   if (directions.has('docToDoc')) for (const of of docs) blocks.push({ of, parts: [byPositive], sees: other });
-  const excluding = (those: Exclusions): Plan<JointResult> => planJoint(parts, blocks, { ...options, ...those }, scale, isAsync);
-  const joint =
-    hardness || isDoubled
-      ? afterwards(
-          inSteps(() => maskOf(anchor.rows, blocks), readSignal(options.signal)),
-          (ownMask) => excluding({ ownMask }),
-        )
-      : excluding(labelsOf(anchor.rows, blocks));
+  const joint = planJoint(parts, blocks, { ...options, ...exclusionsOf(anchor.rows, blocks) }, scale, isAsync);
   return allOf([joint], ([{ slope, rowLogSumExp: _, stats, ...single }]) => {
     const result = {
       ...(isDoubled && (anchor.rows > 1 || docs.length > 1) ? withLogTwo(single, anchor.rows, options.reduction) : single),
@@ -254,25 +247,18 @@ function isRaised(mode: 'inBatch' | 'hard' | 'all' | undefined, own: boolean, do
   return mode === 'all' && !(own && doc === 0);
 }
 
-/** [rows * all candidates]: 1 where the row sees the candidate. Yields after each row. */
-function* maskOf(rows: number, blocks: readonly { readonly sees: (own: boolean) => boolean }[]): Generator<void, Uint8Array, void> {
-  const width = rows * blocks.length;
-  const mask = new Uint8Array(rows * width);
-  for (let i = 0; i < rows; i++) {
-    for (const [block, { sees }] of blocks.entries()) {
-      const start = i * width + block * rows;
-      if (sees(false)) mask.fill(1, start, start + rows);
-      mask[start + i] = Number(sees(true));
-    }
-    yield;
+/** Who sees what of the blocks, by labels: an anchor's label is its number, -1 is nobody's, and `anchors` owns what nobody sees. */
+function exclusionsOf(anchors: number, blocks: readonly { readonly sees: (own: boolean) => boolean }[]): Exclusions {
+  const queryLabels = Int32Array.from({ length: anchors }, (_, i) => i);
+  const keyLabels = new Int32Array(anchors * blocks.length).fill(-1);
+  const ownKeyOwners = new Int32Array(anchors * blocks.length).fill(-1);
+  for (const [block, { sees }] of blocks.entries()) {
+    const start = block * anchors;
+    if (sees(false) && !sees(true)) keyLabels.set(queryLabels, start);
+    if (!sees(false) && sees(true)) ownKeyOwners.set(queryLabels, start);
+    if (!sees(false) && !sees(true)) ownKeyOwners.fill(anchors, start, start + anchors);
   }
-  return mask;
-}
-
-/** Where all that is left out is the own row, labels say so without a mask: -1 is nobody's label. */
-function labelsOf(rows: number, blocks: readonly { readonly sees: (own: boolean) => boolean }[]) {
-  const keyLabels = blocks.flatMap(({ sees }) => Array.from({ length: rows }, (_, j) => (sees(true) ? -1 : j)));
-  return { queryLabels: Array.from({ length: rows }, (_, i) => i), keyLabels };
+  return { queryLabels, keyLabels, ownKeyOwners };
 }
 
 /** `back` has anchors and positives the other way round. */

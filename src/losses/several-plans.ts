@@ -1,7 +1,6 @@
 /** A loss that is made of several calls: all are checked before the first runs, and nothing is written before the last is done. */
 import type { Stats } from '../backends/backend.js';
 import { DeviceMatrix } from '../device-matrix.js';
-import { runInSlices, runToEnd } from '../reference/steps.js';
 import { checkAttached } from '../validate.js';
 import type { Plan } from './plan.js';
 
@@ -38,19 +37,6 @@ export function allOf<R, S>(plans: readonly Plan<R>[], shape: (results: R[]) => 
       );
     },
   };
-}
-
-/** A plan for which `first` has to make something, such as a mask: it is made, checked and begun when that is there. */
-export function afterwards<M, R>(first: Plan<M>, next: (made: M) => Plan<R>): Plan<R> {
-  return {
-    run: () => next(first.run()).run(),
-    runAsync: async () => next(await first.runAsync()).runAsync(),
-  };
-}
-
-/** A plan that computes in TypeScript: at once, or in slices on the event loop. */
-export function inSteps<R>(steps: () => Generator<void, R, void>, signal: AbortSignal | undefined): Plan<R> {
-  return { run: () => runToEnd(steps()), runAsync: () => runInSlices(steps(), signal) };
 }
 
 /** The mean of each field; skipped rows are added. */

@@ -87,7 +87,7 @@ export const KERNELS: { readonly [K in KernelName]: KernelRow<K> } = {
   alignment: { inputs: ['x', 'y'], parameters: (p) => [p.alpha], outputs: ['x', 'y', 'perRow'] },
   infoNce: {
     inputs: ['query', 'key', 'negatives', 'guideQuery', 'guideKey', 'guideSecondQuery'],
-    integers: ['positives', 'negativeIndices', 'queryLabels', 'keyLabels', 'mask'],
+    integers: ['positives', 'negativeIndices', 'queryLabels', 'keyLabels', 'keyOwners', 'mask'],
     parameters: (p) => [
       p.temperature,
       Number(p.inBatch),

@@ -111,11 +111,18 @@ export function* infoNce(call: KernelCall<'infoNce'>): Steps {
 }
 
 /** Whether query i and key row j, not its positive, are compared at all. */
-function negativePairs({ mask, queryLabels, keyLabels }: KernelCall<'infoNce'>['integers'], guide: Guide | null, keyRows: number) {
+function negativePairs({ mask, ...labels }: KernelCall<'infoNce'>['integers'], guide: Guide | null, keyRows: number) {
   return (i: number, j: number): boolean =>
-    mask?.[i * keyRows + j] !== 0 &&
-    (!queryLabels || !keyLabels || queryLabels[i] !== keyLabels[j]) &&
-    (guide === null || guide.counts(i, j));
+    mask?.[i * keyRows + j] !== 0 && !leftOutByLabels(i, j, labels) && (guide === null || guide.counts(i, j));
+}
+
+export type Labels = Pick<KernelCall<'infoNce'>['integers'], 'queryLabels' | 'keyLabels' | 'keyOwners'>;
+
+/** Whether labels say that key row j is no negative of query i. */
+export function leftOutByLabels(i: number, j: number, { queryLabels, keyLabels, keyOwners }: Labels): boolean {
+  if (!queryLabels || !keyLabels) return false;
+  const owner = keyOwners ? keyOwners[j] : -1;
+  return owner >= 0 ? queryLabels[i] !== owner : queryLabels[i] === keyLabels[j];
 }
 
 /** The rows of `negatives` that query i sees, as runs of rows in order. */

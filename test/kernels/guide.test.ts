@@ -109,16 +109,16 @@ describeKernel('infoNce', 'a guide', () => {
             margin,
             relative,
           };
-          const ownMask = maskOf(guide);
+          const mask = maskOf(guide);
           const { counted, ...got } = run(query, key, { ownGuide: guide });
           expectBackend(got);
-          expect(got).toEqual(run(query, key, { ownMask }));
+          expect(got).toEqual(run(query, key, { mask }));
           expect(counted).toBe(rows - (got.stats?.skippedRows as number));
           for (const threads of [1, 2]) expect(run(query, key, { ownGuide: guide }, threads)).toEqual({ counted, ...got });
           const symmetric = { symmetric: true } as const;
-          expect(run(query, key, { ...symmetric, ownGuide: guide }).perRow).toEqual(run(query, key, { ...symmetric, ownMask }).perRow);
+          expect(run(query, key, { ...symmetric, ownGuide: guide }).perRow).toEqual(run(query, key, { ...symmetric, mask }).perRow);
           // Only worth its name if float32 alone would get some of them wrong.
-          if (kind === 'bits apart' && margin === 0 && cols > 1) expect(undecided(guide, ownMask)).toBeGreaterThan(0);
+          if (kind === 'bits apart' && margin === 0 && cols > 1) expect(undecided(guide, mask)).toBeGreaterThan(0);
         }
       }
     },
@@ -142,7 +142,7 @@ describeKernel('infoNce', 'a guide', () => {
     };
     const { counted: _, ...got } = run(query, key, { ownGuide: guide });
     expectBackend(got);
-    expect(got).toEqual(run(query, key, { ownMask: maskOf(guide) }));
+    expect(got).toEqual(run(query, key, { mask: maskOf(guide) }));
   });
 
   test('rows that are zero, tiny or huge', () => {
@@ -154,7 +154,7 @@ describeKernel('infoNce', 'a guide', () => {
     };
     const guide: OwnGuide = { query: scaled(3), key: scaled(4), second: null, split: 33, margin: 0, relative: false };
     const { counted: _, ...got } = run(query, key, { ownGuide: guide });
-    expect(got).toEqual(run(query, key, { ownMask: maskOf(guide) }));
+    expect(got).toEqual(run(query, key, { mask: maskOf(guide) }));
   });
 });
 

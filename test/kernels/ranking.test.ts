@@ -1,7 +1,14 @@
 /** Multiple-negatives ranking in all its settings, and GISTEmbed, against their definitions in float64. */
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { gist, type Matrix, matrix, multipleNegativesRanking, type RankingDirection } from '../../src/index.js';
+import {
+  gist,
+  type Matrix,
+  matrix,
+  multipleNegativesRanking,
+  multipleNegativesRankingAsync,
+  type RankingDirection,
+} from '../../src/index.js';
 import { describeKernel, expectBackend, PROPERTY } from '../support/backend.js';
 import { type Candidate, type Comparison, comparisonOracle } from '../support/comparison-oracle.js';
 import { expectGradient, expectNumber, tolerance } from '../support/expect-close.js';
@@ -162,6 +169,21 @@ describeKernel('infoNce', 'multiple-negatives ranking', () => {
       );
       expectNumber('mean', multipleNegativesRanking(anchor, positive, options).loss, loss / 7, 1e-6, 0);
     }
+  });
+
+  test('asynchronous: the same bits, whatever becomes of the inputs', async () => {
+    const options = {
+      directions: ['queryToDoc', 'docToQuery', 'queryToQuery', 'docToDoc'],
+      hardness: { mode: 'all', strength: 2 },
+      reduction: 'none',
+      gradients: true,
+    } as const;
+    const { anchor, positive, negatives } = makeTexts('random', 13, 5, 2, 1);
+    const expected = multipleNegativesRanking(anchor, positive, { ...options, negatives });
+    const call = multipleNegativesRankingAsync(anchor, positive, { ...options, negatives });
+    // None like another: a matrix that is read late would change the result.
+    for (const [n, { data }] of [anchor, positive, ...negatives].entries()) data.set(normals(30 + n, data.length));
+    expect(await call).toEqual(expected);
   });
 
   test('with the own anchor in the softmax accuracy has no meaning', () => {

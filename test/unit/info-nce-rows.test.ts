@@ -4,9 +4,13 @@ import { expect, test } from 'vitest';
 import { type Comparisons, countedRows } from '../../src/losses/info-nce-rows.js';
 import { PROPERTY } from '../support/backend.js';
 
-function bySearch(queries: number, keys: number, { symmetric, positives, queryLabels, keyLabels, mask }: Comparisons): number {
-  const isNegative = (i: number, j: number): boolean =>
-    mask?.[i * keys + j] !== 0 && (!queryLabels || !keyLabels || queryLabels[i] !== keyLabels[j]);
+function labelsAllow(i: number, j: number, { queryLabels, keyLabels, keyOwners }: Partial<Comparisons>): boolean {
+  if (!queryLabels || !keyLabels) return true;
+  return keyOwners && keyOwners[j] >= 0 ? keyOwners[j] === queryLabels[i] : queryLabels[i] !== keyLabels[j];
+}
+
+function bySearch(queries: number, keys: number, { symmetric, positives, mask, ...labels }: Comparisons): number {
+  const isNegative = (i: number, j: number): boolean => mask?.[i * keys + j] !== 0 && labelsAllow(i, j, labels);
   const all = (count: number): number[] => Array.from({ length: count }, (_, n) => n);
   return all(queries).filter((i) => {
     const p = positives?.[i] ?? i;
@@ -15,7 +19,7 @@ function bySearch(queries: number, keys: number, { symmetric, positives, queryLa
   }).length;
 }
 
-test('rows with a negative, by labels, by a mask and by both', () => {
+test('rows with a negative, by labels, with and without owners, by a mask and by both', () => {
   // Few labels and a mask that is nearly all zeros: the last negative of a row is what matters.
   const label = fc.nat(1);
   const byte = fc.constantFrom(0, 0, 0, 0, 0, 1, 255);
@@ -28,18 +32,20 @@ test('rows with a negative, by labels, by a mask and by both', () => {
         symmetric: fc.boolean(),
         positives: fc.option(fc.shuffledSubarray([...Array(keys).keys()], { minLength: queries, maxLength: queries })),
         labels: fc.option(fc.tuple(each(label, queries), each(label, keys))),
+        owners: fc.option(each(fc.constantFrom(-1, -1, 0, 1, 2), keys)),
         mask: fc.option(each(byte, queries * keys)),
       });
     }),
   );
   fc.assert(
-    fc.property(cases, ({ queries, keys, symmetric, positives, labels, mask }) => {
+    fc.property(cases, ({ queries, keys, symmetric, positives, labels, owners, mask }) => {
       const comparisons = {
         inBatch: true,
         symmetric,
         positives: positives && Int32Array.from(positives),
         queryLabels: labels && Int32Array.from(labels[0]),
         keyLabels: labels && Int32Array.from(labels[1]),
+        keyOwners: labels && owners && Int32Array.from(owners),
         mask: mask && Uint8Array.from(mask),
       };
       expect(countedRows(queries, keys, 0, comparisons)).toBe(bySearch(queries, keys, comparisons));
@@ -49,7 +55,7 @@ test('rows with a negative, by labels, by a mask and by both', () => {
 });
 
 test('negatives beside the keys: every row; none in the batch: no row', () => {
-  const none = { inBatch: false, symmetric: false, positives: null, queryLabels: null, keyLabels: null, mask: null };
+  const none = { inBatch: false, symmetric: false, positives: null, queryLabels: null, keyLabels: null, keyOwners: null, mask: null };
   expect(countedRows(4, 4, 0, none)).toBe(0);
   expect(countedRows(4, 4, 2, none)).toBe(4);
   expect(countedRows(4, 4, 0, { ...none, inBatch: true })).toBe(4);

@@ -75,12 +75,13 @@ describe('nativeArguments', () => {
   test('integer arrays stand between the inputs and the parameters, absent ones as null', () => {
     const queryLabels = Int32Array.of(1, 2);
     const keyLabels = Int32Array.of(1, 2, 3);
+    const keyOwners = Int32Array.of(-1, 2, -1);
     const mask = new Uint8Array(6);
     const [query, key, perRow] = [rows(2, 4), rows(3, 4), new Float32Array(2)];
     const [guideQuery, guideKey] = [rows(2, 5), rows(3, 5)];
     const call: KernelCall<'infoNce'> = {
       inputs: { query, key, negatives: null, guideQuery, guideKey, guideSecondQuery: null },
-      integers: { positives: null, negativeIndices: null, queryLabels, keyLabels, mask },
+      integers: { positives: null, negativeIndices: null, queryLabels, keyLabels, keyOwners, mask },
       parameters: {
         temperature: 0.1,
         inBatch: true,
@@ -100,7 +101,7 @@ describe('nativeArguments', () => {
     const outputs = [null, null, null, perRow, null];
     expect(nativeArguments('infoNce', call)).toEqual([
       ...matrices,
-      ...[null, null, queryLabels, keyLabels, mask],
+      ...[null, null, queryLabels, keyLabels, keyOwners, mask],
       ...parameters,
       ...outputs,
       ...[0.5, true, false, 3, 2],
