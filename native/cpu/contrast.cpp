@@ -73,7 +73,7 @@ ContrastPass Contrast::pass() const {
   if (!pairs_.column_sums) pass.cols.totals = nullptr;
   pass.right = pairs_.cols.right;
   pass.partner = pairs_.partner;
-  pass.owners = pairs_.owners;
+  pass.owned = pairs_.owned;
   pass.mask = pairs_.mask;
   pass.guide = pairs_.guide;
   pass.shift = shift_;

@@ -34,7 +34,7 @@ struct ContrastPairs {
   const int32_t* partner = nullptr;     // NULL, or [padded rows]: the column that is no pair of each row, -1: none
   const int32_t* row_labels = nullptr;  // NULL, or [padded rows] and [padded columns]: equal labels are no pair
   const int32_t* col_labels = nullptr;
-  const int32_t* owners = nullptr;   // with labels, or NULL: [padded columns], not negative: a pair with rows of that label alone
+  bool owned = false;                // with labels: a column of label L below -1 is a pair with rows of label -2 - L alone
   const uint8_t* mask = nullptr;     // NULL, or [rows * columns]: 0: no pair
   const GuidePass* guide = nullptr;  // NULL, or what leaves pairs out besides; the scratch then has `guided`
 

@@ -49,7 +49,7 @@ struct ContrastPass {
   ContrastSide rows, cols;
   const float* right;      // of the columns' matrix
   const int32_t* partner;  // NULL, or the column that is no pair of each row; -1: none
-  const int32_t* owners;   // NULL, or with labels of each padded column: not negative, it counts for rows of that label alone
+  bool owned;              // with labels: a column of label L below -1 is a pair with rows of label -2 - L alone
   const uint8_t* mask;     // NULL, or [rows * columns]: 0 where the pair does not count
   const GuidePass* guide;  // NULL, or which pairs count besides
   double* similarities;    // forward with labels or a mask: NULL, or per row the sum of y over its pairs

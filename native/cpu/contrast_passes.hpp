@@ -30,11 +30,11 @@ CK_INLINE LeftByLabels left_by_labels(const ContrastPass& pass, const Block& blo
   LabelRange rows, cols, owners;
   for (int64_t i = block.row_first; i < block.row_last; ++i) rows.add(pass.rows.labels[i]);
   for (int64_t j = block.col_first; j < block.col_last; ++j) {
-    const int32_t owner = pass.owners != nullptr ? pass.owners[j] : -1;
-    if (owner >= 0)
-      owners.add(owner);
+    const int32_t label = pass.cols.labels[j];
+    if (pass.owned && label < -1)
+      owners.add(-2 - label);
     else
-      cols.add(pass.cols.labels[j]);
+      cols.add(label);
   }
   if (owners.empty() && !rows.meets(cols)) return LeftByLabels::all;
   if ((cols.empty() || rows.is(cols)) && !rows.meets(owners)) return LeftByLabels::none;

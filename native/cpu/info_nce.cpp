@@ -72,7 +72,7 @@ class InfoNce {
     pairs.partner = b_.partner;
     pairs.row_labels = b_.row_labels;
     pairs.col_labels = b_.col_labels;
-    pairs.owners = b_.owners;
+    pairs.owned = pairs_.owned_keys != 0;
     pairs.mask = p_.masked ? pairs_.mask : nullptr;
     pairs.guide = b_.guide.pass();
     return pairs;
@@ -96,10 +96,7 @@ class InfoNce {
       if (p_.own) b_.own[i] = inside ? static_cast<int32_t>(i) : -1;
       if (p_.labelled) b_.row_labels[i] = inside ? pairs_.query_labels[i] : 0;
     }
-    for (int64_t j = 0; p_.labelled && j < b_.key.packed.layout.padded_rows; ++j) {
-      b_.col_labels[j] = j < p_.keys ? pairs_.key_labels[j] : 0;
-      if (b_.owners != nullptr) b_.owners[j] = j < p_.keys ? pairs_.key_owners[j] : -1;
-    }
+    for (int64_t j = 0; p_.labelled && j < b_.key.packed.layout.padded_rows; ++j) b_.col_labels[j] = j < p_.keys ? pairs_.key_labels[j] : 0;
   }
 
   double dot(int64_t i, const Packed& other, int64_t j) const {

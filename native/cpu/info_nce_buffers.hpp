@@ -101,7 +101,6 @@ struct InfoNceBuffers {
     own = p.own ? arena.take<int32_t>(padded) : nullptr;
     row_labels = p.labelled ? arena.take<int32_t>(padded) : nullptr;
     col_labels = p.labelled ? arena.take<int32_t>(padded_keys) : nullptr;
-    owners = p.labelled && pairs.key_owners != nullptr ? arena.take<int32_t>(padded_keys) : nullptr;
     positive_peaks = arena.take<float>(padded);
     similarity = arena.take<double>(p.n);
     loss = arena.take<double>(p.n);
@@ -127,7 +126,6 @@ struct InfoNceBuffers {
   int32_t* own;      // the shared negative with a logit added
   int32_t* row_labels;
   int32_t* col_labels;
-  int32_t* owners;
   float* positive_peaks;  // y of the positive, by the arithmetic of the tiles
   double* similarity;     // s_ip
   double* loss;

@@ -10,7 +10,7 @@ namespace CK_ISA {
 struct PairMask {
   const int32_t* row_labels;
   const int32_t* col_labels;
-  const int32_t* owners;
+  bool owned;
   const uint8_t* bytes;  // of the block's first pair; NULL: none
   int64_t stride;
   int64_t first_row, first_col, rows;
@@ -22,7 +22,7 @@ struct PairMask {
   void set(const ContrastPass& pass, const Block& block, const Scratch& scratch) {
     row_labels = pass.rows.labels;
     col_labels = pass.cols.labels;
-    owners = pass.owners;
+    owned = pass.owned;
     first_row = block.row_first;
     first_col = block.col_first;
     l0 = l1 = o0 = o1 = Ints{};
@@ -41,12 +41,12 @@ struct PairMask {
     if (row_labels == nullptr) return;
     l0 = load_ints(col_labels + col);
     l1 = load_ints(col_labels + col + LANES);
-    if (owners == nullptr) return;
-    const Ints owner0 = load_ints(owners + col), owner1 = load_ints(owners + col + LANES);
-    o0 = owner0 >= Ints{};
-    o1 = owner1 >= Ints{};
-    l0 = (owner0 & o0) | (l0 & ~o0);
-    l1 = (owner1 & o1) | (l1 & ~o1);
+    if (!owned) return;
+    const Ints two = broadcast_int(-2);
+    o0 = l0 <= two;
+    o1 = l1 <= two;
+    l0 = (l0 & ~o0) | ((two - l0) & o0);
+    l1 = (l1 & ~o1) | ((two - l1) & o1);
   }
   CK_INLINE Ints counts(const uint8_t* p) const {
     Bytes b;

@@ -8,7 +8,7 @@
 namespace ck::cuda {
 
 constexpr int kMostInputs = 6;
-constexpr int kMostIntegers = 6;
+constexpr int kMostIntegers = 5;
 constexpr int kMostOutputs = 5;
 
 // An array of the caller; null: not given, not wanted.

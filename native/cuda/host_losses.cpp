@@ -23,7 +23,6 @@ int ck_info_nce(const ck_matrix* query, const ck_matrix* key, const ck_matrix* n
                          {pairs->negative_indices, size_t(query->rows * pairs->per_query)},
                          {pairs->query_labels, rows},
                          {pairs->key_labels, keys},
-                         {pairs->key_owners, keys},
                          {pairs->mask, rows * keys}},
                         {{per_row, rows},
                          {row_log_sum_exp, rows},
@@ -37,8 +36,7 @@ int ck_info_nce(const ck_matrix* query, const ck_matrix* key, const ck_matrix* n
                          own.negative_indices = at.integers[1];
                          own.query_labels = at.integers[2];
                          own.key_labels = at.integers[3];
-                         own.key_owners = at.integers[4];
-                         own.mask = reinterpret_cast<const uint8_t*>(at.integers[5]);
+                         own.mask = reinterpret_cast<const uint8_t*>(at.integers[4]);
                          if (pairs->guide_query) own.guide_query = &at.in[3];
                          if (pairs->guide_key) own.guide_key = &at.in[4];
                          if (pairs->guide_second_query) own.guide_second_query = &at.in[5];

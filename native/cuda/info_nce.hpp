@@ -12,7 +12,7 @@ struct KeyPairs {
   const int32_t* positives;  // null: row i
   const int32_t* query_labels;
   const int32_t* key_labels;
-  const int32_t* key_owners;
+  bool owned_keys;
   DecidedPairs decided;  // by a guide and a mask
 
   __device__ __forceinline__ int positive(int i) const { return positives ? positives[i] : i; }
@@ -21,8 +21,8 @@ struct KeyPairs {
   }
   // Whether labels do, for queries of this one.
   __device__ __forceinline__ bool leave_out(int label, int j) const {
-    const int owner = key_owners ? key_owners[j] : -1;
-    return owner >= 0 ? label != owner : label == key_labels[j];
+    const int of_key = key_labels[j];
+    return owned_keys && of_key < -1 ? label != -2 - of_key : label == of_key;
   }
   template <int kSide>
   __device__ __forceinline__ bool meets(int row0, int col0) const {
@@ -71,7 +71,7 @@ struct InfoNce {
 
   InfoNce(Arena& arena, const ck_matrix& query_, const ck_matrix& key_, const ck_matrix& negatives_, const ck_info_nce_pairs& p,
           const ck_options& options, bool gradients)
-      : pairs{p.positives, p.query_labels, p.key_labels, p.key_owners, {}},
+      : pairs{p.positives, p.query_labels, p.key_labels, p.owned_keys != 0, {}},
         shared_pairs{p.own_negative_logit != 0},
         temperature(options.temperature),
         weight(options.weight),

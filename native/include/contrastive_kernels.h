@@ -125,13 +125,12 @@ typedef struct ck_info_nce_pairs {
   const int32_t* negative_indices; /* [N * per_query]: rows of negatives, with CK_NEGATIVES_INDEXED; one that comes twice counts twice */
   const int32_t* query_labels;     /* [N] and [K], both or neither: a key of the query's label is no negative of it */
   const int32_t* key_labels;
-  const int32_t*
-      key_owners;        /* [K], with labels, or NULL. Not negative: the key is a negative of queries of that label alone, -1: as above */
-  const uint8_t* mask;   /* [N * K]: 0 where the pair does not count. Never removes a positive */
-  int32_t in_batch;      /* 1: the other rows of key are negatives */
-  int32_t symmetric;     /* 1: half the row loss and half the column loss; needs in_batch */
-  int32_t negative_mode; /* ck_negatives */
-  int64_t per_query;     /* m, with CK_NEGATIVES_PAIRED and _INDEXED */
+  const uint8_t* mask;       /* [N * K]: 0 where the pair does not count. Never removes a positive */
+  int32_t in_batch;          /* 1: the other rows of key are negatives */
+  int32_t symmetric;         /* 1: half the row loss and half the column loss; needs in_batch */
+  int32_t negative_mode;     /* ck_negatives */
+  int32_t owned_keys;        /* 1: a key of label L below -1 is a negative of the queries of label -2 - L alone */
+  int64_t per_query;         /* m, with CK_NEGATIVES_PAIRED and _INDEXED */
   double own_negative_logit; /* added to the logit of shared negative i for query i; 0: nothing */
   /*
    * A guide, [N, g] and [K, g], both or neither: key j does not count for query i where cos(guide_query_i, guide_key_j) > threshold_i,

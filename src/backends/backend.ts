@@ -86,8 +86,6 @@ export interface KernelCalls {
       /** [N] and [K], both or neither: a key row of the query's label is no negative of it (and not the other way round). */
       readonly queryLabels: Int32Array | null;
       readonly keyLabels: Int32Array | null;
-      /** [K], with labels, or null: not negative, the key row is a negative of queries of that label alone; -1: as its label says. */
-      readonly keyOwners: Int32Array | null;
       /** [N * K]: 0 where key row j is no negative of query i (nor query i one of key j's). Never removes a positive. */
       readonly mask: Uint8Array | null;
     };
@@ -97,6 +95,8 @@ export interface KernelCalls {
       readonly inBatch: boolean;
       /** Half the row loss plus half the column loss; column i: positive query i, key row positives[i], candidates all queries. */
       readonly symmetric: boolean;
+      /** A key row of label L below -1 is a negative of the queries of label -2 - L alone. */
+      readonly ownedKeys: boolean;
       readonly negativeMode: NegativeMode;
       /** Negatives of each query with 'paired' and 'indexed'; 0 with 'shared'. */
       readonly perQuery: number;

@@ -1,5 +1,5 @@
 /** Which queries of InfoNCE have anything to be compared with: the rows that a mean is taken over. */
-import { type Labels, leftOutByLabels } from '../reference/info-nce.js';
+import { type Labels, leftOutByLabels, ownerOf } from '../reference/info-nce.js';
 
 export interface Comparisons extends Labels {
   readonly inBatch: boolean;
@@ -36,15 +36,15 @@ interface Search {
 /** By the number of rows of each label: nothing is searched. */
 function byLabels(labels: Labels): Search {
   const [ofQueries, ofKeys] = [labels.queryLabels as Int32Array, labels.keyLabels as Int32Array];
-  const ownerOf = (j: number): number => labels.keyOwners?.[j] ?? -1;
+  const owner = (j: number): number => (labels.ownedKeys ? ownerOf(ofKeys[j]) : -1);
   const [queriesOf, keysOf, keysOwnedBy] = [new Map<number, number>(), new Map<number, number>(), new Map<number, number>()];
   const count = (sizes: Map<number, number>, label: number): unknown => sizes.set(label, (sizes.get(label) ?? 0) + 1);
   let owned = 0;
   for (const label of ofQueries) count(queriesOf, label);
   for (const [j, label] of ofKeys.entries()) {
-    if (ownerOf(j) < 0) count(keysOf, label);
+    if (owner(j) < 0) count(keysOf, label);
     else {
-      count(keysOwnedBy, ownerOf(j));
+      count(keysOwnedBy, owner(j));
       owned++;
     }
   }
@@ -53,7 +53,7 @@ function byLabels(labels: Labels): Search {
   const of = (sizes: Map<number, number>, label: number): number => sizes.get(label) ?? 0;
   return {
     inRow: (i, p) => ofKeys.length - owned - of(keysOf, ofQueries[i]) + of(keysOwnedBy, ofQueries[i]) > pair(i, p),
-    inColumn: (i, p) => (ownerOf(p) < 0 ? ofQueries.length - of(queriesOf, ofKeys[p]) : of(queriesOf, ownerOf(p))) > pair(i, p),
+    inColumn: (i, p) => (owner(p) < 0 ? ofQueries.length - of(queriesOf, ofKeys[p]) : of(queriesOf, owner(p))) > pair(i, p),
   };
 }
 

@@ -205,8 +205,8 @@ export interface NamedResult<Gradients> extends Omit<InfoNceResult, 'gradients'>
 
 /** As `InfoNceOptions`, with the outputs under the caller's names; gradients anywhere. */
 export interface NamedOptions extends Omit<InfoNceOptions, 'out' | 'gradients'> {
-  /** [K], with labels: not negative, the key is a negative of queries of that label alone; -1: as its label says. */
-  readonly ownKeyOwners?: Int32Array | undefined;
+  /** With labels: a key of label L below -1 is a negative of the queries of label -2 - L alone. */
+  readonly ownedKeys?: boolean | undefined;
   /** By a loss that has checked it. Which rows count is then known only afterwards: not with reduction 'mean', see `counted`. */
   readonly ownGuide?: OwnGuide | undefined;
   readonly gradients?: GradientsOption | undefined;
@@ -264,13 +264,13 @@ export function planInfoNce<Gradients>(
   const negativesSeen = negativeMode === 'shared' ? (negatives?.rows ?? 0) : perQuery;
   const counted = reduction === 'mean' ? countedRows(query.rows, key.rows, negativesSeen, comparisons) : 1;
   const weight = counted > 0 ? 1 / counted : 1;
-  const { queryLabels, keyLabels, keyOwners, mask } = comparisons;
+  const { queryLabels, keyLabels, ownedKeys, mask } = comparisons;
   const { temperature } = scale;
   const { ownGuide: guide } = options;
   const call = {
     inputs: { query, key, negatives, ...guideInputs(guide) },
-    integers: { positives, negativeIndices, queryLabels, keyLabels, keyOwners, mask },
-    parameters: { temperature, inBatch, symmetric, negativeMode, perQuery, ownNegativeLogit, ...guideParameters(guide) },
+    integers: { positives, negativeIndices, queryLabels, keyLabels, mask },
+    parameters: { temperature, inBatch, symmetric, ownedKeys, negativeMode, perQuery, ownNegativeLogit, ...guideParameters(guide) },
     outputs: {
       query: outputs[names.query],
       key: outputs[names.key],
@@ -352,7 +352,7 @@ function readExclusions(options: NamedOptions, query: Rows, key: Rows) {
   const queryLabels = ofQuery === undefined ? null : readLabels('queryLabels', ofQuery, query.rows);
   const keyLabels = ofKey === undefined ? queryLabels : readLabels('keyLabels', ofKey, key.rows);
   const mask = options.mask === undefined ? null : readMask('mask', options.mask, query.rows, key.rows);
-  return { queryLabels, keyLabels, keyOwners: options.ownKeyOwners ?? null, mask };
+  return { queryLabels, keyLabels, ownedKeys: options.ownedKeys ?? false, mask };
 }
 
 function checkSymmetric({ inBatch, positives }: { readonly inBatch: boolean; readonly positives: Int32Array | null }): void {

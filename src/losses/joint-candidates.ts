@@ -122,7 +122,7 @@ export interface JointResult {
   readonly backend: BackendName;
 }
 
-export type Exclusions = Pick<NamedOptions, 'queryLabels' | 'keyLabels' | 'ownKeyOwners' | 'ownGuide'>;
+export type Exclusions = Pick<NamedOptions, 'queryLabels' | 'keyLabels' | 'ownedKeys' | 'ownGuide'>;
 type JointGradients = { readonly anchor: Float32Array; readonly positive: Float32Array; readonly temperature: number };
 
 const KERNEL_SCALE: Scale = { temperature: Math.LOG2E, name: 'temperature' };

@@ -3,6 +3,7 @@ import type { Stats } from '../backends/backend.js';
 import type { BackendName } from '../errors.js';
 import { checkFinite } from '../finite.js';
 import type { MatrixLike, Rows } from '../matrix.js';
+import { ownerOf } from '../reference/info-nce.js';
 import { describe, readBoolean, readChoice, readNumber, readOptions } from '../validate.js';
 import { planInfoNce } from './info-nce.js';
 import { type Block, type Exclusions, factorOf, type Part, planJoint, UnitRows } from './joint-candidates.js';
@@ -247,18 +248,17 @@ function isRaised(mode: 'inBatch' | 'hard' | 'all' | undefined, own: boolean, do
   return mode === 'all' && !(own && doc === 0);
 }
 
-/** Who sees what of the blocks, by labels: an anchor's label is its number, -1 is nobody's, and `anchors` owns what nobody sees. */
+/** Who sees what of the blocks, by labels: an anchor's label is its number, -1 is nobody's. */
 function exclusionsOf(anchors: number, blocks: readonly { readonly sees: (own: boolean) => boolean }[]): Exclusions {
   const queryLabels = Int32Array.from({ length: anchors }, (_, i) => i);
   const keyLabels = new Int32Array(anchors * blocks.length).fill(-1);
-  const ownKeyOwners = new Int32Array(anchors * blocks.length).fill(-1);
   for (const [block, { sees }] of blocks.entries()) {
-    const start = block * anchors;
-    if (sees(false) && !sees(true)) keyLabels.set(queryLabels, start);
-    if (!sees(false) && sees(true)) ownKeyOwners.set(queryLabels, start);
-    if (!sees(false) && !sees(true)) ownKeyOwners.fill(anchors, start, start + anchors);
+    const labels = keyLabels.subarray(block * anchors, (block + 1) * anchors);
+    if (sees(false) && !sees(true)) labels.set(queryLabels);
+    if (!sees(false) && sees(true)) labels.set(queryLabels.map(ownerOf));
+    if (!sees(false) && !sees(true)) labels.fill(ownerOf(anchors)); // there is no such anchor
   }
-  return { queryLabels, keyLabels, ownKeyOwners };
+  return { queryLabels, keyLabels, ownedKeys: true };
 }
 
 /** `back` has anchors and positives the other way round. */

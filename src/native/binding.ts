@@ -87,7 +87,7 @@ export const KERNELS: { readonly [K in KernelName]: KernelRow<K> } = {
   alignment: { inputs: ['x', 'y'], parameters: (p) => [p.alpha], outputs: ['x', 'y', 'perRow'] },
   infoNce: {
     inputs: ['query', 'key', 'negatives', 'guideQuery', 'guideKey', 'guideSecondQuery'],
-    integers: ['positives', 'negativeIndices', 'queryLabels', 'keyLabels', 'keyOwners', 'mask'],
+    integers: ['positives', 'negativeIndices', 'queryLabels', 'keyLabels', 'mask'],
     parameters: (p) => [
       p.temperature,
       Number(p.inBatch),
@@ -98,6 +98,7 @@ export const KERNELS: { readonly [K in KernelName]: KernelRow<K> } = {
       p.guideMargin,
       Number(p.guideRelative),
       p.guideSplit,
+      Number(p.ownedKeys),
     ],
     outputs: ['query', 'key', 'negatives', 'perRow', 'rowLogSumExp'],
   },

@@ -48,7 +48,7 @@ export function* infoNce(call: KernelCall<'infoNce'>): Steps {
   const perRow = new Float64Array(rows);
   const rowLogSumExp = new Float64Array(rows);
   const compare = comparer(temperature, Math.max(rows, key.rows) + (negatives ? negatives.rows + parameters.perQuery : 0));
-  const isNegative = negativePairs(integers, Guide.of(call), key.rows);
+  const isNegative = negativePairs(call, Guide.of(call));
   let loss = 0;
   let moment = 0;
   let positiveSum = 0;
@@ -111,17 +111,29 @@ export function* infoNce(call: KernelCall<'infoNce'>): Steps {
 }
 
 /** Whether query i and key row j, not its positive, are compared at all. */
-function negativePairs({ mask, ...labels }: KernelCall<'infoNce'>['integers'], guide: Guide | null, keyRows: number) {
+function negativePairs({ inputs, integers, parameters }: KernelCall<'infoNce'>, guide: Guide | null) {
+  const { mask, queryLabels, keyLabels } = integers;
+  const labels = { queryLabels, keyLabels, ownedKeys: parameters.ownedKeys };
+  const keyRows = inputs.key.rows;
   return (i: number, j: number): boolean =>
     mask?.[i * keyRows + j] !== 0 && !leftOutByLabels(i, j, labels) && (guide === null || guide.counts(i, j));
 }
 
-export type Labels = Pick<KernelCall<'infoNce'>['integers'], 'queryLabels' | 'keyLabels' | 'keyOwners'>;
+export type Labels = Pick<KernelCall<'infoNce'>['integers'], 'queryLabels' | 'keyLabels'> &
+  Pick<KernelCall<'infoNce'>['parameters'], 'ownedKeys'>;
+
+/**
+ * With ownedKeys: the label of the queries that alone see a key of this label; negative: its label is an ordinary one. The other way round
+ * the label of the keys that queries of this label alone see.
+ */
+export function ownerOf(label: number): number {
+  return -2 - label;
+}
 
 /** Whether labels say that key row j is no negative of query i. */
-export function leftOutByLabels(i: number, j: number, { queryLabels, keyLabels, keyOwners }: Labels): boolean {
+export function leftOutByLabels(i: number, j: number, { queryLabels, keyLabels, ownedKeys }: Labels): boolean {
   if (!queryLabels || !keyLabels) return false;
-  const owner = keyOwners ? keyOwners[j] : -1;
+  const owner = ownedKeys ? ownerOf(keyLabels[j]) : -1;
   return owner >= 0 ? queryLabels[i] !== owner : queryLabels[i] === keyLabels[j];
 }
 

@@ -4,9 +4,9 @@ import { expect, test } from 'vitest';
 import { type Comparisons, countedRows } from '../../src/losses/info-nce-rows.js';
 import { PROPERTY } from '../support/backend.js';
 
-function labelsAllow(i: number, j: number, { queryLabels, keyLabels, keyOwners }: Partial<Comparisons>): boolean {
+function labelsAllow(i: number, j: number, { queryLabels, keyLabels, ownedKeys }: Partial<Comparisons>): boolean {
   if (!queryLabels || !keyLabels) return true;
-  return keyOwners && keyOwners[j] >= 0 ? keyOwners[j] === queryLabels[i] : queryLabels[i] !== keyLabels[j];
+  return ownedKeys && keyLabels[j] < -1 ? queryLabels[i] === -2 - keyLabels[j] : queryLabels[i] !== keyLabels[j];
 }
 
 function bySearch(queries: number, keys: number, { symmetric, positives, mask, ...labels }: Comparisons): number {
@@ -31,21 +31,21 @@ test('rows with a negative, by labels, with and without owners, by a mask and by
         keys: fc.constant(keys),
         symmetric: fc.boolean(),
         positives: fc.option(fc.shuffledSubarray([...Array(keys).keys()], { minLength: queries, maxLength: queries })),
-        labels: fc.option(fc.tuple(each(label, queries), each(label, keys))),
-        owners: fc.option(each(fc.constantFrom(-1, -1, 0, 1, 2), keys)),
+        labels: fc.option(fc.tuple(each(label, queries), each(fc.integer({ min: -4, max: 1 }), keys))),
+        ownedKeys: fc.boolean(),
         mask: fc.option(each(byte, queries * keys)),
       });
     }),
   );
   fc.assert(
-    fc.property(cases, ({ queries, keys, symmetric, positives, labels, owners, mask }) => {
+    fc.property(cases, ({ queries, keys, symmetric, positives, labels, ownedKeys, mask }) => {
       const comparisons = {
         inBatch: true,
         symmetric,
         positives: positives && Int32Array.from(positives),
         queryLabels: labels && Int32Array.from(labels[0]),
         keyLabels: labels && Int32Array.from(labels[1]),
-        keyOwners: labels && owners && Int32Array.from(owners),
+        ownedKeys,
         mask: mask && Uint8Array.from(mask),
       };
       expect(countedRows(queries, keys, 0, comparisons)).toBe(bySearch(queries, keys, comparisons));
@@ -55,7 +55,7 @@ test('rows with a negative, by labels, with and without owners, by a mask and by
 });
 
 test('negatives beside the keys: every row; none in the batch: no row', () => {
-  const none = { inBatch: false, symmetric: false, positives: null, queryLabels: null, keyLabels: null, keyOwners: null, mask: null };
+  const none = { inBatch: false, symmetric: false, positives: null, queryLabels: null, keyLabels: null, ownedKeys: false, mask: null };
   expect(countedRows(4, 4, 0, none)).toBe(0);
   expect(countedRows(4, 4, 2, none)).toBe(4);
   expect(countedRows(4, 4, 0, { ...none, inBatch: true })).toBe(4);

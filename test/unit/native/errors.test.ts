@@ -75,17 +75,17 @@ describe('nativeArguments', () => {
   test('integer arrays stand between the inputs and the parameters, absent ones as null', () => {
     const queryLabels = Int32Array.of(1, 2);
     const keyLabels = Int32Array.of(1, 2, 3);
-    const keyOwners = Int32Array.of(-1, 2, -1);
     const mask = new Uint8Array(6);
     const [query, key, perRow] = [rows(2, 4), rows(3, 4), new Float32Array(2)];
     const [guideQuery, guideKey] = [rows(2, 5), rows(3, 5)];
     const call: KernelCall<'infoNce'> = {
       inputs: { query, key, negatives: null, guideQuery, guideKey, guideSecondQuery: null },
-      integers: { positives: null, negativeIndices: null, queryLabels, keyLabels, keyOwners, mask },
+      integers: { positives: null, negativeIndices: null, queryLabels, keyLabels, mask },
       parameters: {
         temperature: 0.1,
         inBatch: true,
         symmetric: false,
+        ownedKeys: true,
         negativeMode: 'paired',
         perQuery: 5,
         ownNegativeLogit: 2,
@@ -97,11 +97,11 @@ describe('nativeArguments', () => {
       options,
     };
     const matrices = [query.data, 2, 4, key.data, 3, 4, null, 0, 0, guideQuery.data, 2, 5, guideKey.data, 3, 5, null, 0, 0];
-    const parameters = [0.1, 1, 0, 1, 5, 2, 0.25, 1, 3];
+    const parameters = [0.1, 1, 0, 1, 5, 2, 0.25, 1, 3, 1];
     const outputs = [null, null, null, perRow, null];
     expect(nativeArguments('infoNce', call)).toEqual([
       ...matrices,
-      ...[null, null, queryLabels, keyLabels, keyOwners, mask],
+      ...[null, null, queryLabels, keyLabels, mask],
       ...parameters,
       ...outputs,
       ...[0.5, true, false, 3, 2],

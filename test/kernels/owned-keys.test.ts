@@ -12,25 +12,23 @@ const SIZES = [
   [67, 130, 9],
   [210, 630, 7],
 ] as const;
-/** Of the keys' owners: one after another, as ranking losses have them, and at random with keys that have none between them. */
+/** Labels of keys: block after block, as ranking losses have them, and at random. */
 const KINDS = ['blocks', 'mixed'] as const;
 
-describeKernel('infoNce', 'owners of keys', () => {
+describeKernel('infoNce', 'owned keys', () => {
   test.each(SIZES.flatMap((size) => KINDS.map((kind) => [...size, kind] as const)))(
-    '%d queries, %d keys of %d columns, owners in %s',
+    '%d queries, %d keys of %d columns, %s',
     (queries, keys, cols, kind) => {
       const uniform = uniformStream(queries);
       const label = (count: number): number => Math.floor(count * uniform());
       const queryLabels = Int32Array.from({ length: queries }, (_, i) => (kind === 'blocks' ? i : label(5)));
-      const keyLabels = Int32Array.from({ length: keys }, () => (kind === 'blocks' ? -1 : label(6)));
       const third = Math.ceil(keys / 3);
-      // Seen by all; by their owners; by nobody.
-      const inBlocks = (j: number): number => [-1, j % queries, queries][Math.floor(j / third)];
-      const owners = Int32Array.from({ length: keys }, (_, j) => (kind === 'blocks' ? inBlocks(j) : label(8) - 2));
-      const ownKeyOwners = owners.map((owner) => Math.max(-1, owner));
+      // Seen by all; by the query of the same number in its block; by nobody.
+      const inBlocks = (j: number): number => [-1, -2 - (j % queries), -2 - queries][Math.floor(j / third)];
+      const keyLabels = Int32Array.from({ length: keys }, (_, j) => (kind === 'blocks' ? inBlocks(j) : label(13) - 7));
       const mask = Uint8Array.from({ length: queries * keys }, (_, pair) => {
-        const [i, j] = [Math.floor(pair / keys), pair % keys];
-        return Number(ownKeyOwners[j] >= 0 ? ownKeyOwners[j] === queryLabels[i] : keyLabels[j] !== queryLabels[i]);
+        const [own, of] = [queryLabels[Math.floor(pair / keys)], keyLabels[pair % keys]];
+        return Number(of < -1 ? own === -2 - of : own !== of);
       });
       const query = { data: normals(1, queries * cols), rows: queries, cols };
       const key = { data: normals(2, keys * cols), rows: keys, cols };
@@ -44,7 +42,7 @@ describeKernel('infoNce', 'owners of keys', () => {
         ).run();
       for (const symmetric of [false, true])
         for (const temperature of [0.5, 0.005]) {
-          const got = run({ queryLabels, keyLabels, ownKeyOwners }, symmetric, temperature);
+          const got = run({ queryLabels, keyLabels, ownedKeys: true }, symmetric, temperature);
           expectBackend(got);
           expect(got).toEqual(run({ mask }, symmetric, temperature));
         }
