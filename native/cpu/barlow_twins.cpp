@@ -7,6 +7,7 @@
 //   1 - c_kk = ( mean (a_k - b_k)^2 + epsilon / sigma_a^2 + epsilon / sigma_b^2 ) / 2
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "cpu/columns.hpp"
 #include "cpu/losses.hpp"
@@ -45,20 +46,6 @@ struct Buffers {
   double* partial;   // of columns.hpp
   double* rows;      // [threads][2][items]
 };
-
-// In place: the gradient by a standardised column becomes the one by the values, (g - mean g - u mean(g u)) / sigma. Four sums at a
-// time, so that their chains of additions overlap.
-void through_standardising(const float* u, int64_t items, double inverse_deviation, double* g) {
-  double means[4] = {}, alongs[4] = {};
-  for (int64_t n = 0; n < items; ++n) {
-    means[n % 4] += g[n];
-    alongs[n % 4] += g[n] * u[n];
-  }
-  const double count = static_cast<double>(items);
-  const double mean = (means[0] + means[1] + means[2] + means[3]) / count;
-  const double along = (alongs[0] + alongs[1] + alongs[2] + alongs[3]) / count;
-  for (int64_t n = 0; n < items; ++n) g[n] = (g[n] - mean - along * u[n]) * inverse_deviation;
-}
 
 }  // namespace
 
@@ -112,17 +99,12 @@ void barlow_twins(const ck_matrix& a, const ck_matrix& b, double lambda, const c
   }
   if (gradients) {
     columns.gradients(buffers.rows, [&](int64_t k, double* by_a, double* by_b) {
-      Columns::read_sums(va, k, scale, by_a);
-      Columns::read_sums(vb, k, scale, by_b);
-      const float* ua = va.values + k * items;
-      const float* ub = vb.values + k * items;
       const double own = -2.0 * buffers.missing[k] / n;
-      for (int64_t i = 0; i < items; ++i) {
-        by_a[i] += own * ub[i];
-        by_b[i] += own * ua[i];
-      }
-      through_standardising(ua, items, va.factor[k], by_a);
-      through_standardising(ub, items, vb.factor[k], by_b);
+      ColumnGradient a_gradient = columns.gather(va, k, scale, own, vb.values + k * items, by_a);
+      ColumnGradient b_gradient = columns.gather(vb, k, scale, own, va.values + k * items, by_b);
+      a_gradient.through_standardising(n, va.factor[k]);
+      b_gradient.through_standardising(n, vb.factor[k]);
+      return std::make_pair(a_gradient, b_gradient);
     });
     if (gradient_a != nullptr) columns.check(va, vb, options.weight, 0.0, 0);
     if (gradient_b != nullptr) columns.check(vb, va, options.weight, 0.0, 1);

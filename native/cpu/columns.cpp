@@ -79,20 +79,27 @@ void Columns::pack_values(View& view, double scale) {
   });
 }
 
-void Columns::read_sums(const View& view, int64_t k, double scale, double* row) {
+ColumnGradient Columns::gather(const View& view, int64_t k, double scale, double factor, const float* y, double* g) const {
   const Layout& layout = view.packed.layout;
-  const float* sums = view.sums + k / GROUP * layout.group_stride + k % GROUP * layout.width;
-  for (int64_t first = 0; first < layout.cols; first += layout.width, sums += GROUP * layout.width)
-    for (int64_t n = 0; n < std::min<int64_t>(layout.width, layout.cols - first); ++n) row[first + n] = sums[n] * scale;
+  ColumnGatherJob job = {};
+  job.sums = view.sums + k / GROUP * layout.group_stride + k % GROUP * layout.width;
+  job.step = GROUP * layout.width;
+  job.width = layout.width;
+  job.items = items();
+  job.scale = scale;
+  job.factor = factor;
+  job.y = y;
+  job.u = view.values + k * items();
+  job.g = g;
+  call_.kernels().columns.gather(job);
+  return {g, 0.0, 0.0, 1.0, job.total, job.along};
 }
 
-void Columns::keep(View& view, int64_t k, const double* row, double& largest) {
-  const int64_t items = view.batch.rows;
-  float* out = view.values + k * items;
-  for (int64_t n = 0; n < items; ++n) {
-    largest = std::max(largest, std::fabs(row[n]));
-    out[n] = static_cast<float>(row[n]);
-  }
+float Columns::keep(View& view, int64_t k, const ColumnGradient& gradient, float largest) const {
+  float* values = view.values + k * items();
+  ColumnKeepJob job = {gradient.g, values, items(), gradient.mean, gradient.along, gradient.factor, values, largest};
+  call_.kernels().columns.keep(job);
+  return job.largest;
 }
 
 void Columns::check(const View& own, const View& other, double weight, double pull, int32_t argument) const {

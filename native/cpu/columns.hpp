@@ -11,6 +11,20 @@ namespace ck {
 
 constexpr int64_t COLUMNS_PER_JOB = 32;
 
+// The gradient by a column of values u: (g - mean - along u) * factor; as it is gathered, g itself.
+struct ColumnGradient {
+  const double* g;  // [items]
+  double mean, along, factor;
+  double sum, sum_along;  // of g, and of g u
+
+  // That by the values, where g is the one by the values standardised.
+  void through_standardising(double items, double inverse_deviation) {
+    mean = sum / items;
+    along = sum_along / items;
+    factor = inverse_deviation;
+  }
+};
+
 // One view: a batch [items, columns].
 struct View {
   View(Arena& arena, const ck_matrix& batch, const Call& call, bool left, bool right, bool gradients);
@@ -42,25 +56,24 @@ class Columns {
   // Packs a view's values times scale, and clears its sums.
   void pack_values(View& view, double scale);
 
-  // finish(k, gradient) makes the gradient by column k [items] out of the sums in double, for both views; they take the place of
-  // the values.
-  template <class Finish>
-  void gradients(double* scratch, Finish&& finish) {
+  // gather(k, rows) makes the gradients by column k of both views, in rows of scratch [items] each; they take the place of the values.
+  template <class Gather>
+  void gradients(double* scratch, Gather&& gather_both) {
     call_.each(threads_, job_count(count(), COLUMNS_PER_JOB), [&](int64_t job, int slot) {
       double* row = scratch + 2 * items() * slot;
-      double largest_a = 0.0, largest_b = 0.0;
+      float largest_a = 0.0f, largest_b = 0.0f;
       for (int64_t k = job * COLUMNS_PER_JOB; k < smaller_of((job + 1) * COLUMNS_PER_JOB, count()); ++k) {
-        finish(k, row, row + items());
-        keep(a_, k, row, largest_a);
-        keep(b_, k, row + items(), largest_b);
+        const auto [by_a, by_b] = gather_both(k, row, row + items());
+        largest_a = keep(a_, k, by_a, largest_a);
+        largest_b = keep(b_, k, by_b, largest_b);
       }
       a_.largest[job] = largest_a;
       b_.largest[job] = largest_b;
     });
   }
 
-  // sums[k] of a view, times scale, in double.
-  static void read_sums(const View& view, int64_t k, double scale, double* row);
+  // scale * sums[k] of a view + factor * y, in g.
+  ColumnGradient gather(const View& view, int64_t k, double scale, double factor, const float* y, double* g) const;
 
   // gradient[n, k] = weight * (gradient by columns + pull * (own - other)), own and other the batches' values. Throws
   // CK_GRADIENT_OVERFLOW before anything is written.
@@ -74,7 +87,8 @@ class Columns {
   template <class Add>
   void sum_items(double* totals, Add&& add);
   static int64_t smaller_of(int64_t a, int64_t b) { return a < b ? a : b; }
-  static void keep(View& view, int64_t k, const double* row, double& largest);
+  // Instead of the view's values; returns the largest magnitude, or `largest`.
+  float keep(View& view, int64_t k, const ColumnGradient& gradient, float largest) const;
 
   Call& call_;
   int threads_;

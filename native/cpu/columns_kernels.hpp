@@ -42,9 +42,34 @@ struct ColumnWriteJob {
   float* gradient;
 };
 
+// g[n] = scale * sums[n] + factor * y[n], in double, for one column: its sums stand in chunks of `width`, `step` floats apart.
+struct ColumnGatherJob {
+  const float* sums;
+  int64_t step, width;
+  int64_t items;
+  double scale, factor;
+  const float* y;  // [items]
+  const float* u;  // [items]
+  double* g;       // [items]
+  double total;    // out: sum of g
+  double along;    // out: sum of g u
+};
+
+// out[n] = (g[n] - mean - along * u[n]) * factor, which may be u itself.
+struct ColumnKeepJob {
+  const double* g;
+  const float* u;
+  int64_t items;
+  double mean, along, factor;
+  float* out;
+  float largest;  // in and out: the largest magnitude
+};
+
 struct ColumnsTable {
   void (*sums)(const ColumnSumJob& job);
   void (*fill)(const ColumnFillJob& job);
+  void (*gather)(ColumnGatherJob& job);
+  void (*keep)(ColumnKeepJob& job);
   void (*write)(const ColumnWriteJob& job);
 };
 

@@ -119,6 +119,56 @@ void column_fill(const ColumnFillJob& job) {
   }
 }
 
+void column_gather(ColumnGatherJob& job) {
+  const Doubles scale = double_broadcast(job.scale), factor = double_broadcast(job.factor);
+  // Two chains of additions, so that they overlap.
+  Doubles total[2] = {double_zero(), double_zero()}, along[2] = {double_zero(), double_zero()};
+  double total_rest = 0.0, along_rest = 0.0;
+  const float* sums = job.sums;
+  for (int64_t first = 0; first < job.items; first += job.width, sums += job.step) {
+    const int64_t count = smaller(job.width, job.items - first);
+    int64_t n = 0;
+    for (; n + 2 * DOUBLE_LANES <= count; n += 2 * DOUBLE_LANES)
+      for (int half = 0; half < 2; ++half) {
+        const int64_t m = n + half * DOUBLE_LANES, at = first + m;
+        const Doubles g = double_fma(factor, double_from_floats(job.y + at), double_mul(scale, double_from_floats(sums + m)));
+        double_store(job.g + at, g);
+        total[half] = double_add(total[half], g);
+        along[half] = double_fma(g, double_from_floats(job.u + at), along[half]);
+      }
+    for (; n < count; ++n) {
+      const int64_t at = first + n;
+      const double g = job.scale * sums[n] + job.factor * job.y[at];
+      job.g[at] = g;
+      total_rest += g;
+      along_rest += g * job.u[at];
+    }
+  }
+  job.total = double_sum_lanes(double_add(total[0], total[1])) + total_rest;
+  job.along = double_sum_lanes(double_add(along[0], along[1])) + along_rest;
+}
+
+void column_keep(ColumnKeepJob& job) {
+  const Doubles mean = double_broadcast(job.mean), along = double_broadcast(-job.along), factor = double_broadcast(job.factor);
+  Floats largest = broadcast(job.largest);
+  int64_t n = 0;
+  for (; n + LANES <= job.items; n += LANES) {
+    for (int lane = 0; lane < LANES; lane += DOUBLE_LANES) {
+      const int64_t at = n + lane;
+      const Doubles g = double_sub(double_load(job.g + at), mean);
+      floats_from_double(job.out + at, double_mul(double_fma(along, double_from_floats(job.u + at), g), factor));
+    }
+    const Floats kept = load(job.out + n);
+    largest = maximum(largest, maximum(kept, sub(zero(), kept)));
+  }
+  job.largest = max_lanes(largest);
+  for (; n < job.items; ++n) {
+    job.out[n] = static_cast<float>((job.g[n] - job.mean - job.along * job.u[n]) * job.factor);
+    const float size = job.out[n] < 0.0f ? -job.out[n] : job.out[n];
+    if (size > job.largest) job.largest = size;
+  }
+}
+
 void column_write(const ColumnWriteJob& job) {
   const Doubles weight = double_broadcast(job.weight), pull = double_broadcast(job.pull);
   alignas(64) float tile[LINE][LANES];

@@ -38,7 +38,7 @@ constexpr KernelTable make_table(const char* name) {
           {contrast_forward, contrast_backward, contrast_repair_forward, contrast_repair_backward, pair_products, finish_pairs, class_peaks,
            class_softmax, class_softmax_backward, class_pairs, class_pairs_backward, cross_uniformity, cross_uniformity_peak,
            squared_products, guide_lanes, sig_lip},
-          {column_sums, column_fill, column_write},
+          {column_sums, column_fill, column_gather, column_keep, column_write},
           nearest,
           dot};
 }

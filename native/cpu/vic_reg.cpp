@@ -8,6 +8,7 @@
 // A view's columns are scaled by one power of two, so that neither covariances nor their squares leave the range of float32.
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "cpu/columns.hpp"
 #include "cpu/losses.hpp"
@@ -69,8 +70,7 @@ class VicReg {
     loss += hinge(b_.a) + off_diagonal(b_.a, power_a) + hinge(b_.b) + off_diagonal(b_.b, power_b);
     if (gradients) {
       columns_.gradients(b_.rows, [&](int64_t k, double* by_a, double* by_b) {
-        gradient(b_.a, k, power_a, by_a);
-        gradient(b_.b, k, power_b, by_b);
+        return std::make_pair(gradient(b_.a, k, power_a, by_a), gradient(b_.b, k, power_b, by_b));
       });
       const double pull = 2.0 * invariance_ / (n_ * d_), weight = call_.options().weight;
       if (gradient_a != nullptr) columns_.check(b_.a, b_.b, weight, pull, 0);
@@ -134,14 +134,12 @@ class VicReg {
     return covariance_ * 2.0 * std::ldexp(sum, 4 * power) / d_;
   }
 
-  void gradient(const View& view, int64_t k, int power, double* g) const {
-    // Three factors of the scaled columns: two in the covariance, one that it is applied to.
-    Columns::read_sums(view, k, 4.0 * covariance_ / d_ * std::ldexp(1.0 / std::sqrt(n_ - 1.0), 3 * power), g);
+  ColumnGradient gradient(const View& view, int64_t k, int power, double* g) const {
     const double own = deviation(view, k);
-    if (own >= 1.0) return;
-    const double slope = -variance_ / (2.0 * d_ * (n_ - 1.0) * own) * std::ldexp(1.0, power);
-    const float* u = view.values + k * columns_.items();
-    for (int64_t i = 0; i < columns_.items(); ++i) g[i] += slope * u[i];
+    const double slope = own >= 1.0 ? 0.0 : -variance_ / (2.0 * d_ * (n_ - 1.0) * own) * std::ldexp(1.0, power);
+    // Three factors of the scaled columns: two in the covariance, one that it is applied to.
+    const double scale = 4.0 * covariance_ / d_ * std::ldexp(1.0 / std::sqrt(n_ - 1.0), 3 * power);
+    return columns_.gather(view, k, scale, slope, view.values + k * columns_.items(), g);
   }
 
   Call& call_;
