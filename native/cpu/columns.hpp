@@ -56,7 +56,8 @@ class Columns {
   // Packs a view's values times scale, and clears its sums.
   void pack_values(View& view, double scale);
 
-  // gather(k, rows) makes the gradients by column k of both views, in rows of scratch [items] each; they take the place of the values.
+  // gather_both(k, row_a, row_b) gathers the gradients by column k of both views in two rows of scratch, [items] each; they take the place
+  // of the values. scratch: [threads][2][items].
   template <class Gather>
   void gradients(double* scratch, Gather&& gather_both) {
     call_.each(threads_, job_count(count(), COLUMNS_PER_JOB), [&](int64_t job, int slot) {

@@ -1,7 +1,7 @@
 // What a guide, as policies/guide.hpp decides it, and the caller's mask leave of InfoNCE's pairs: a bit for each pair, made before anything
-// asks for it. One array for both: kernels of tensor cores have no registers for two. It never has more than half the bytes of queries and
-// keys. Where they fit it holds all pairs, decided once for a call; else it is a window, as many queries or keys as fit, which moves
-// on with the passes that read it, each of which decides again. Included by info_nce.cpp and guide.cpp.
+// asks for it. One array for both: kernels of tensor cores have no registers for two. It has at most half the bytes of queries and keys, or
+// those of one panel. Where they suffice it holds all pairs, decided once for a call; else it is a window, as many queries or keys as fit,
+// which moves on with the passes that read it, each of which decides again. Included by info_nce.cpp and guide.cpp.
 #pragma once
 #include "cuda/rows.hpp"
 #include "policies/guide.hpp"
