@@ -74,7 +74,19 @@ struct Guide {
   bool at_once() const { return query_window == rows; }
   CK_HOST_DEVICE bool guided() const { return query.units.rows > 0; }
 
-  // All pairs of these queries, or keys: decided here, unless they were at once.
+  // work(decided, first, count) for one window of queries, with all keys, after another, or of keys with all queries: all of them where
+  // there is nothing to decide, or where it was at once.
+  template <class Work>
+  void by_queries(Run& run, int queries, const Work& work) const {
+    const int window = decides() ? query_window : queries;
+    for (int first = 0; first < queries; first += window) work(of_queries(run, first), first, smaller_of(window, queries - first));
+  }
+  template <class Work>
+  void by_keys(Run& run, int key_count, const Work& work) const {
+    const int window = at_once() ? key_count : key_window;
+    for (int first = 0; first < key_count; first += window) work(of_keys(run, first), first, smaller_of(window, key_count - first));
+  }
+  // The window of queries, or keys, from `first` on: decided here, unless all were at once.
   DecidedPairs of_queries(Run& run, int first) const;
   DecidedPairs of_keys(Run& run, int first) const;
 

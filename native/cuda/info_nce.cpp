@@ -128,19 +128,6 @@ __global__ void __launch_bounds__(kLossThreads, 1) weigh(InfoNce job) {
 
 unsigned blocks(int rows) { return unsigned((rows + kLossThreads - 1) / kLossThreads); }
 
-// Calls work(pairs, first, count) for one window of queries, or keys, after another.
-template <class Work>
-void by_windows_of_queries(Run& run, const Guide& guide, int queries, const Work& work) {
-  const int window = guide.decides() ? guide.query_window : queries;
-  for (int first = 0; first < queries; first += window)
-    work(guide.of_queries(run, first), first, first + window < queries ? window : queries - first);
-}
-template <class Work>
-void by_windows_of_keys(Run& run, const Guide& guide, int keys, const Work& work) {
-  const int window = guide.decides() && !guide.at_once() ? guide.key_window : keys;
-  for (int first = 0; first < keys; first += window) work(guide.of_keys(run, first), first, first + window < keys ? window : keys - first);
-}
-
 void gradients(Run& run, const InfoNce& job, const Guide& guide, float* query, float* key, float* negatives, ck_cuda_report* report) {
   if (job.symmetric) run.launch(clear_columns, blocks(job.key.rows), kLossThreads, 0, job);
   run.launch(weigh, blocks(job.query.rows), kLossThreads, 0, job);
@@ -149,7 +136,7 @@ void gradients(Run& run, const InfoNce& job, const Guide& guide, float* query, f
   const int lists = job.each > 0 ? 2 : 1;
   const Close close_query{
       job.exponent, factor, query, job.along, 0, report, lists, {job.positives_of_queries(), job.negatives_of_queries()}};
-  by_windows_of_queries(run, guide, job.query.rows, [&](const DecidedPairs& decided, int first, int count) {
+  guide.by_queries(run, job.query.rows, [&](const DecidedPairs& decided, int first, int count) {
     for (int row = first; row < first + count; row += job.query_side.first.rows)
       side_panel(run, job.query_side, close_query, row, compared(job.query, job.key, job.key_coefficients(decided), job.in_batch),
                  compared(job.query, job.negatives, of_negatives, job.shared));
@@ -157,7 +144,7 @@ void gradients(Run& run, const InfoNce& job, const Guide& guide, float* query, f
   temperature_gradient(run, job.along, job.query.rows, nullptr, 0, -factor / job.temperature, job.exponent, report);
   if (key) {
     const Close close{job.exponent, factor, key, nullptr, 1, report, 1, {job.queries_of_keys(), {}}};
-    by_windows_of_keys(run, guide, job.key.rows, [&](const DecidedPairs& decided, int first, int count) {
+    guide.by_keys(run, job.key.rows, [&](const DecidedPairs& decided, int first, int count) {
       for (int row = first; row < first + count; row += job.key_side.first.rows)
         side_panel(run, job.key_side, close, row, compared<true>(job.key, job.query, job.key_coefficients(decided), job.in_batch));
     });
@@ -208,12 +195,12 @@ int ck_cuda_info_nce(const ck_matrix* query, const ck_matrix* key, const ck_matr
   if (job.stats) tile_similarities(run, job.query, job.key, pairs->positives, job.of_positive);
   listed_similarities(run, job.query, job.negatives, job.negative_indices, job.each, job.entries(), job.listed);
   if (job.in_batch)
-    by_windows_of_queries(run, guide, job.query.rows, [&](const DecidedPairs& decided, int first, int count) {
+    guide.by_queries(run, job.query.rows, [&](const DecidedPairs& decided, int first, int count) {
       row_sums(run, job.of_keys, ContrastSums<KeyPairs>(k, job.with(decided)), first, count);
     });
   if (job.shared) row_sums(run, job.of_negatives, ContrastSums<SharedPairs>(k, job.shared_pairs));
   if (job.symmetric)
-    by_windows_of_keys(run, guide, job.key.rows, [&](const DecidedPairs& decided, int first, int count) {
+    guide.by_keys(run, job.key.rows, [&](const DecidedPairs& decided, int first, int count) {
       row_sums(run, job.of_queries, ContrastSums<Exchanged<KeyPairs>>(k, {job.with(decided)}), first, count);
     });
   run.launch(row_losses, blocks(job.query.rows), kLossThreads, 0, job, per_row, row_log_sum_exp, report);
