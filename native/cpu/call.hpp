@@ -79,12 +79,17 @@ class Call {
   template <class Body, class Extra>
   void pairs(int threads, Schedule& schedule, Body&& body, int64_t extras, Extra&& extra) {
     schedule.reset();
-    parallel_for(threads, schedule.count() + extras, [&](int64_t job, int slot) {
-      if (stopped()) return;
-      if (job >= schedule.count()) return extra(job - schedule.count(), slot);
-      if (!schedule.wait(job, stop_)) return;
-      body(schedule.pair(job), job, slot);
-      schedule.done(job);
+    parallel_for(threads, schedule.strips() + extras, [&](int64_t strip, int slot) {
+      if (strip >= schedule.strips()) {
+        if (!stopped()) extra(strip - schedule.strips(), slot);
+        return;
+      }
+      const int64_t last = schedule.strip_first(strip + 1);
+      for (int64_t job = schedule.strip_first(strip); job < last; ++job) {
+        if (stopped() || !schedule.wait(job, stop_)) return;
+        body(schedule.pair(job), job, slot);
+        schedule.done(job);
+      }
     });
     check();
   }

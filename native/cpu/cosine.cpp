@@ -89,8 +89,10 @@ void cosine_similarity(const ck_matrix& x, const ck_matrix* y, const ck_options&
   pass.block = static_cast<int32_t>(b.block);
   call.check();
   // Outputs are being written: from here on the call is not given up. Jobs write apart, so they need not wait for each other.
-  parallel_for(threads, schedule.count(),
-               [&](int64_t job, int slot) { call.kernels().cosine_store(pass, schedule.pair(job), b.scratch.of(slot)); });
+  parallel_for(threads, schedule.strips(), [&](int64_t strip, int slot) {
+    for (int64_t job = schedule.strip_first(strip); job < schedule.strip_first(strip + 1); ++job)
+      call.kernels().cosine_store(pass, schedule.pair(job), b.scratch.of(slot));
+  });
 }
 
 int64_t cosine_similarity_bytes(int64_t rows_x, int64_t rows_y, int64_t cols, const ck_options& options) {
