@@ -43,7 +43,7 @@ export function readInput(argument: string, value: unknown, isAsync: boolean): R
 export function readGradients(value: unknown): GradientsOption {
   if (value === 'device') return value;
   if (value === undefined || typeof value === 'boolean') return value ?? false;
-  throw new TypeError(`gradients: expected a boolean, got ${describe(value)} (or 'device', to leave them there)`);
+  throw new TypeError(`gradients: expected a boolean or 'device', got ${describe(value)}`);
 }
 
 /** The values of a matrix in either memory; on the device they are copied from there, in the course of the call. */

@@ -52,7 +52,7 @@ type Embeddings<Name extends string> = { readonly [N in Name]: Matrix };
  * @param towers by the names of the loss's inputs (and so of its gradients): `query` and `key`, or `z` alone.
  * @param loss gets all embeddings of every tower, [all rows, cols]; returns the result of a loss with `gradients: true`.
  * @returns what `loss` returned.
- * @throws TypeError, RangeError for what callbacks return; what they throw. No `backward` is called before every chunk is
+ * @throws TypeError, RangeError for what callbacks return, a promise too; what they throw. No `backward` is called before every chunk is
  *   encoded and the loss computed.
  * @see Gao, Zhang, Han, Callan: Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup, RepL4NLP 2021.
  */
@@ -74,7 +74,13 @@ export function gradientCache<Name extends string, R extends LossWithGradients<N
   for (const cache of cached) {
     const { chunks, backward } = towers[cache.name];
     chunks.forEach((chunk, index) => {
-      backward(chunk, cache.slice(result.gradients[cache.name], index), index);
+      const returned: unknown = backward(chunk, cache.slice(result.gradients[cache.name], index), index);
+      // Nobody would wait for it, and chunks would be recorded into each other.
+      if (typeof (returned as PromiseLike<unknown> | null | undefined)?.then === 'function') {
+        throw new TypeError(
+          `towers.${cache.name}.backward: expected no promise, which gradientCacheAsync takes, got ${describe(returned)}`,
+        );
+      }
     });
   }
   return result;

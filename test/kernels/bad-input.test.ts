@@ -130,7 +130,7 @@ describe('an option', () => {
     ['an unknown layout', { pairs: 'thirds' }, RangeError, /^pairs: expected one of 'halves', 'interleaved', got 'thirds'/],
     ['a layout of another type', { pairs: 2 }, TypeError, /^pairs: .*got number 2/],
     ['an unknown reduction', { reduction: 'average' }, RangeError, /^reduction: expected one of 'mean', 'sum', 'none'/],
-    ['gradients in a string', { gradients: 'yes' }, TypeError, /^gradients: expected a boolean, got 'yes'/],
+    ['gradients in a string', { gradients: 'yes' }, TypeError, /^gradients: expected a boolean or 'device', got 'yes'/],
     ['normalize a number', { normalize: 1 }, TypeError, /^normalize: /],
     ['stats a number', { stats: 0 }, TypeError, /^stats: /],
     ['threads 0', { threads: 0 }, RangeError, /^threads: expected an integer from 1 to \d+, got 0/],

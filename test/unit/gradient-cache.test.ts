@@ -186,6 +186,19 @@ describe('several towers', () => {
     expect(gradients.z).toEqual(ntXent(all, { gradients: true, backend }).gradients.z);
   });
 
+  test('the synchronous one refuses a backward that returns a promise, instead of running ahead of it', () => {
+    let calls = 0;
+    const backward = (): Promise<void> => {
+      calls++;
+      return Promise.resolve();
+    };
+    const z = { chunks: [rows(2, 1), rows(2, 2)], encode: (chunk: Matrix) => chunk, backward };
+    const call = () => gradientCache({ z: z as never }, ({ z: all }) => ntXent(all, { gradients: true, backend }));
+    expect(call).toThrow(TypeError);
+    expect(call).toThrow(/^towers\.z\.backward: expected no promise, which gradientCacheAsync takes, got/);
+    expect(calls).toBe(2);
+  });
+
   test.each([
     [{}, loss, RangeError, /^towers: expected at least one/],
     [null, loss, TypeError, /^towers: expected an object, got null/],
