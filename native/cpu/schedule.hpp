@@ -1,7 +1,7 @@
 // The order in which pairs of macro blocks are worked on, so that no two jobs at a time touch the same rows.
 //
 // A thread takes a strip at a time: one block with some neighbouring ones in turn, so that the first stays in its cache (at 4096 rows of
-// 768 dimensions single jobs took 7 % longer). Groups of as many blocks form a round-robin tournament: in every round each group
+// 768 dimensions single jobs took 5 % longer). Groups of as many blocks form a round-robin tournament: in every round each group
 // appears at most once, and strips that follow each other in the list are of different groups; pairs within a group and of a block
 // with itself are last. For two matrices round r pairs group I with group I + r. Every block counts the jobs done on it, and a job
 // starts when both its blocks have reached the number noted with it. Each block is thus worked on in one fixed order, by one job at a
