@@ -54,7 +54,7 @@ void Schedule::add(int32_t first, int32_t second) {
 void Schedule::add_strip(int32_t first, int32_t from, int32_t to) {
   if (from >= to) return;
   jobs_[strips_++].strip = static_cast<int32_t>(count_);
-  for (int32_t second = from; second < to; ++second) first < second || !symmetric_ ? add(first, second) : add(second, first);
+  for (int32_t second = from; second < to; ++second) add(first, second);
 }
 
 // Circle method: the last of an even number of players, here groups of blocks, stands still, the others move around; with an odd number

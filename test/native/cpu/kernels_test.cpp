@@ -305,7 +305,7 @@ void test_errors() {
 
 void test_threads() {
   std::mt19937 random(8);
-  for (int64_t rows : {130, 1000, 3000})  // 3, 11 and 16 blocks: strips of 1, 2 and 3 jobs
+  for (int64_t rows : {130, 1000, 3000})  // 2, 11 and 16 blocks: strips of 1, 2 and 3 jobs
     for (double temperature : {0.1, 0.006}) {
       const Matrix z = families()[1].make(rows, 70, false, random);
       const NtXentOutput one = nt_xent(z, false, options(temperature, 1));
