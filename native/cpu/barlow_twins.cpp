@@ -23,8 +23,8 @@ double multiply_adds(int64_t items, int64_t columns, bool gradients) {
 
 struct Buffers {
   Buffers(Arena& arena, const ck_matrix& a_batch, const ck_matrix& b_batch, const Call& call, int threads, bool gradients)
-      : a(arena, a_batch, call, true, false, gradients),
-        b(arena, b_batch, call, true, true, gradients),
+      : a(arena, a_batch, call, gradients),
+        b(arena, b_batch, call, gradients),
         scratch(arena, threads),
         job(job_rows(a_batch.cols)),
         jobs(arena.take<PairJob>(Schedule::job_count(a_batch.cols, a_batch.cols, job))),
@@ -74,13 +74,14 @@ void barlow_twins(const ck_matrix& a, const ck_matrix& b, double lambda, const c
 
   ContrastPass pass = {};
   pass.rows.layout = &va.packed.layout;
-  pass.rows.left = va.packed.left;
+  pass.rows.panels = va.packed.panels;
+  pass.rows.grouped = va.packed.grouped;
   pass.rows.sums = va.sums;
   pass.rows.totals = buffers.squares;
   pass.cols.layout = &vb.packed.layout;
-  pass.cols.left = vb.packed.left;
+  pass.cols.panels = vb.packed.panels;
+  pass.cols.grouped = vb.packed.grouped;
   pass.cols.sums = vb.sums;
-  pass.right = vb.packed.right;
   pass.partner = buffers.partner;
   pass.block = static_cast<int32_t>(block_rows(count));
   for (int64_t k = 0; k < va.packed.layout.padded_rows; ++k) {

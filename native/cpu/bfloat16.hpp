@@ -46,49 +46,68 @@ struct Bfloat16Products {
   }
 };
 
-// One row: rounded, in float32, and as words of its places in the left layout.
-CK_INLINE void round_row(const float* x, double factor, int64_t cols, int64_t chunks, float* rounded, float* left) {
-  constexpr int WIDE = 2 * NR;  // dimensions of a chunk of words
+// A row times factor, rounded, in float32.
+CK_INLINE void round_row(const float* x, double factor, int64_t cols, float* rounded) {
   const Doubles f = double_broadcast(factor);
-  alignas(64) float u[WIDE];
-  for (int64_t chunk = 0; chunk < chunks; ++chunk, x += WIDE, rounded += WIDE, left += GROUP * NR, cols -= WIDE) {
-    const int64_t count = cols < WIDE ? cols : WIDE;
+  alignas(64) float u[NR];
+  for (; cols > 0; x += NR, rounded += NR, cols -= NR) {
+    const int64_t count = cols < NR ? cols : NR;
     int64_t k = 0;
     for (; k + DOUBLE_LANES <= count; k += DOUBLE_LANES) floats_from_double(u + k, double_mul(double_from_floats(x + k), f));
     for (; k < count; ++k) u[k] = static_cast<float>(x[k] * factor);
-    for (; k < WIDE; ++k) u[k] = 0.0f;
-#pragma GCC unroll 2
-    for (int half = 0; half < WIDE; half += NR) {
-      const __m512i words = to_bfloat16(load(u + half), load(u + half + LANES));
-      store_words(left + half / 2, words);
-      store_words(u + half, _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm512_castsi512_si256(words)), 16));
-      store_words(u + half + LANES, _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(words, 1)), 16));
-    }
+    for (; k < NR; ++k) u[k] = 0.0f;
+    const __m512i words = to_bfloat16(load(u), load(u + LANES));
+    store_words(u, _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm512_castsi512_si256(words)), 16));
+    store_words(u + LANES, _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(words, 1)), 16));
     for (k = 0; k < count; ++k) rounded[k] = u[k];
   }
 }
 
-// The rows of a group of the left layout, two to a word.
-CK_INLINE void pack_pairs(const Layout& layout, const float* left, float* pairs) {
-  for (int64_t chunk = 0; chunk < layout.chunks; ++chunk) {
-    const float* in = left + chunk / 2 * GROUP * NR + chunk % 2 * LANES;
-    for (int r = 0; r < GROUP; r += 2, pairs += NR) interleave(load_words(in + r * NR), load_words(in + (r + 1) * NR), pairs);
+// A piece of NR words of a rounded row, `count` of its dimensions left.
+CK_INLINE void word_piece(const float* rounded, int64_t count, float* out) {
+  for (int half = 0; half < 2; ++half, count -= NR, rounded += NR, out += LANES) {
+    if (count >= NR) {
+      store_words(out, to_bfloat16(load(rounded), load(rounded + LANES)));
+      continue;
+    }
+    alignas(64) float some[NR] = {};
+    for (int64_t k = 0; k < count; ++k) some[k] = rounded[k];
+    store_words(out, to_bfloat16(load(some), load(some + LANES)));
+  }
+}
+
+// NR rounded rows from `first` on: their panel, and where they are wanted their words of two rows.
+CK_INLINE void pack_words(const RoundJob& job, int64_t first) {
+  const Layout &layout = *job.layout, &words = *job.words;
+  alignas(64) float chunk_of_rows[NR][NR];
+  const float* pieces[NR];
+  for (int64_t chunk = 0; chunk < words.chunks; ++chunk) {
+    const int64_t done = chunk * NR, count = smaller(NR, words.cols - done);
+    for (int r = 0; r < NR; ++r) {
+      const int64_t row = first + r;
+      word_piece(job.rounded + row * layout.cols + 2 * done, row < layout.rows ? layout.cols - 2 * done : 0, chunk_of_rows[r]);
+      pieces[r] = chunk_of_rows[r];
+    }
+    turn_pieces(pieces, count, job.panels + first / NR * words.panel_stride + done * NR);
+    if (job.pairs == nullptr) continue;
+    for (int half = 0; half < 2 && 2 * chunk + half < layout.chunks; ++half)
+      for (int r = 0; r < NR; r += 2) {
+        const int64_t row = first + r;
+        interleave(load_words(pieces[r] + half * LANES), load_words(pieces[r + 1] + half * LANES),
+                   job.pairs + row / GROUP * layout.group_stride / 2 + ((2 * chunk + half) * GROUP + row % GROUP) / 2 * NR);
+      }
   }
 }
 
 void pack_rounded(RoundJob* job) {
   const Layout& layout = *job->layout;
-  const Layout& words = *job->words;
   const int64_t cols = layout.cols;
   *job->totals = {-1, 0, __builtin_inf(), 0.0};
   if (job->column_sum != nullptr)
     for (int64_t k = 0; k < cols; ++k) job->column_sum[k] = 0.0;
   for (int64_t row = job->first; row < job->last; ++row) {
-    float* left = job->left + row / GROUP * words.group_stride + row % GROUP * NR;
     if (row >= layout.rows) {
       job->lengths[row] = job->norms[row] = 0.0;
-      for (int64_t chunk = 0; chunk < words.chunks; ++chunk)
-        for (int k = 0; k < NR; ++k) left[chunk * GROUP * NR + k] = 0.0f;
       continue;
     }
     const float* x = job->data + row * cols;
@@ -103,16 +122,13 @@ void pack_rounded(RoundJob* job) {
     else if (length < job->totals->smallest_norm)
       job->totals->smallest_norm = length;
     float* rounded = job->rounded + row * cols;
-    round_row(x, !job->normalize ? 1.0 : length > 0.0 ? 1.0 / length : 0.0, cols, words.chunks, rounded, left);
+    round_row(x, !job->normalize ? 1.0 : length > 0.0 ? 1.0 / length : 0.0, cols, rounded);
     const double norm = norm_of(rounded, cols);
     job->norms[row] = norm;
     if (norm > job->totals->largest_norm) job->totals->largest_norm = norm;
     if (job->column_sum != nullptr) add_scaled_row(rounded, 1.0, cols, job->column_sum);
   }
-  for (int64_t row = job->first; row < job->last; row += NR) pack_right(words, job->left, row, job->right);
-  if (job->pairs == nullptr) return;
-  for (int64_t row = job->first; row < job->last; row += GROUP)
-    pack_pairs(layout, job->left + row / GROUP * words.group_stride, job->pairs + row / GROUP * layout.group_stride / 2);
+  for (int64_t row = job->first; row < job->last; row += NR) pack_words(*job, row);
 }
 
 }  // namespace CK_ISA

@@ -1,9 +1,9 @@
 // What the bfloat16 unit offers beside the table of its instruction set (kernels.hpp): plain structs, no inline code.
 //
 // A word holds two bfloat16 numbers. Layouts of rows r_i, rounded once:
-//   left, right  as in kernels.hpp, word k of a row holding its dimensions 2k and 2k + 1: the operands of dot products
-//   pairs        [rows / GROUP][chunks][GROUP / 2][width], a word holding one dimension of rows 2i and 2i + 1: the vector operand of the
-//                second product; chunks and groups as in the float32 layout, half as many floats
+//   panels  as in kernels.hpp, word k of a row holding its dimensions 2k and 2k + 1: both operands of dot products
+//   pairs   [rows / GROUP][chunks][GROUP / 2][width], a word holding one dimension of rows 2i and 2i + 1: what coefficients are applied
+//           to; chunks and groups as in the float32 layout, half as many floats
 #ifndef CK_CPU_BFLOAT16_KERNELS_HPP
 #define CK_CPU_BFLOAT16_KERNELS_HPP
 
@@ -18,12 +18,11 @@ struct PackTotals;
 struct RoundJob {
   const float* data;
   const Layout* layout;  // of the float32 matrix
-  const Layout* words;   // of left and right
+  const Layout* words;   // of the panels
   int64_t first, last;
   int32_t normalize;
   float* rounded;  // [rows, cols]: r in float32
-  float* left;
-  float* right;
+  float* panels;
   float* pairs;        // NULL: not wanted
   double* lengths;     // [padded_rows]: |x|
   double* norms;       // [padded_rows]: |r|

@@ -29,8 +29,6 @@ struct Block {
   int64_t next_row, next_col;  // the block after it in its job, -1 if there is none
 };
 
-CK_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-
 // Calls visit(block) for every block of a pair of macro blocks.
 template <class Visit>
 CK_INLINE void for_blocks(const BlockPair& pair, int64_t size, Visit&& visit) {
@@ -59,9 +57,6 @@ CK_INLINE void for_blocks(const BlockPair& pair, int64_t size, Visit&& visit) {
     }
   }
 }
-
-CK_INLINE const float* group_at(const Layout& layout, const float* left, int64_t row) { return left + row / GROUP * layout.group_stride; }
-CK_INLINE const float* panel_at(const Layout& layout, const float* right, int64_t row) { return right + row / NR * layout.panel_stride; }
 
 CK_INLINE bool holds_partners(const int32_t* partner, const Block& block) {
   bool found = false;
@@ -102,22 +97,22 @@ __attribute__((noinline)) static void exclude(const Block& block, int64_t row, i
   }
 }
 
-// The two sides of a block's tiles.
-struct Operands {
-  const Layout& x_layout;
-  const float* x_left;
-  const Layout& y_layout;
-  const float* y_right;
+// A matrix as one side of a block's tiles: rows are read in one layout or the other, columns in panels.
+struct Side {
+  const Layout& layout;
+  const float* panels;
+  const float* grouped;
 };
 
-// What is read after the panel of columns at `col` in the slice of dimensions at `first`: the next panel, and left rows that are new.
-CK_INLINE void ask_ahead(const Block& block, const Operands& o, int64_t col, int64_t first, int64_t slice, Ahead& ahead) {
-  const int64_t cols = o.x_layout.cols;
-  const auto ask = [&](int64_t c, int64_t from)
-                       CK_LAMBDA_INLINE { ahead.add(panel_at(o.y_layout, o.y_right, c) + from * NR, smaller(slice, cols - from) * NR); };
-  const auto ask_rows = [&](int64_t row, int64_t from) CK_LAMBDA_INLINE {
-    for (int g = 0; g < BLOCK_GROUPS; ++g)
-      ahead.add(group_at(o.x_layout, o.x_left, row + g * GROUP) + from * GROUP, smaller(slice, cols - from) * GROUP);
+// Asks for what is read after the panel of columns at `col` in the slice of dimensions at `first`: the next panel, and rows that are new.
+template <class Rows>
+CK_INLINE void ask_ahead(const Block& block, const Layout& x_layout, const float* x, const Side& y, int64_t col, int64_t first,
+                         int64_t slice, Ahead& ahead) {
+  const int64_t cols = x_layout.cols;
+  const auto ask = [&](int64_t c, int64_t k)
+                       CK_LAMBDA_INLINE { ahead.add(panel_at(y.layout, y.panels, c) + k * NR, smaller(slice, cols - k) * NR); };
+  const auto ask_rows = [&](int64_t row, int64_t k) CK_LAMBDA_INLINE {
+    Rows::ask(x_layout, x, row, smaller(row + BLOCK_LARGE, x_layout.rows), k, smaller(slice, cols - k), ahead);
   };
   ahead.rest();
   ahead.clear();
@@ -132,46 +127,48 @@ CK_INLINE void ask_ahead(const Block& block, const Operands& o, int64_t col, int
 }
 
 // Walks the tiles of a block. The columns of the layouts are words of the products. STORED, for policies that are long or rarely run:
-// every tile goes through memory, and the policy is compiled once for a row instead of once for each row of a tile.
-template <bool STORED = false, class Policy, class Products = Float32Products>
-CK_INLINE void walk(const Block& block, const Layout& x_layout, const float* x_left, const Layout& y_layout, const float* y_right,
-                    const int32_t* partner, float* positive, const Scratch& scratch, Policy& policy,
-                    const Products& products = Products()) {
-  const Operands operands = {x_layout, x_left, y_layout, y_right};
+// every tile goes through memory, and the policy is compiled once for a row instead of once for each row of a tile. APPLIES: the pass
+// applies coefficients to the rows.
+template <bool STORED = false, bool APPLIES = false, class Policy, class Products = Float32Products>
+CK_INLINE void walk(const Block& block, const Side& x_side, const Side& y, const int32_t* partner, float* positive, const Scratch& scratch,
+                    Policy& policy, const Products& products = Products()) {
+  using Rows = std::conditional_t<PANEL_ROWS && !APPLIES, PanelRows, GroupRows>;
+  const Layout& x_layout = x_side.layout;
+  const float* x = PANEL_ROWS && !APPLIES ? x_side.panels : x_side.grouped;
   const int64_t cols = x_layout.cols, dots = dot_block(cols);
-  const int64_t slice = cols >= LONG_ROW && scratch.coefficients != nullptr ? SLICE : cols;
+  const int64_t slice = !PANEL_ROWS && cols >= LONG_ROW && scratch.coefficients != nullptr ? SLICE : cols;
   if (partner != nullptr && !holds_partners(partner, block)) partner = nullptr;
+  const bool asks = !PANEL_ROWS || cols < LONG_ROW;  // the caches' own prefetchers read long panels as well or better (up to 3 %)
   Ahead ahead;
-  if (block.first) {
-    ahead.add(panel_at(y_layout, y_right, block.col_first), slice * NR);
-    for (int g = 0; g < block.count; ++g) ahead.add(group_at(x_layout, x_left, block.row_first + block.groups[g] * GROUP), slice * GROUP);
+  if (asks && block.first) {
+    ahead.add(panel_at(y.layout, y.panels, block.col_first), slice * NR);
+    Rows::ask(x_layout, x, block.row_first, block.row_last, 0, slice, ahead);
   }
   // All but the last slice: sums of the tiles that the last will visit.
   int64_t first = 0;
   for (; first + slice < cols; first += slice) {
     for (int64_t col = block.col_first; col < block.col_last; col += NR) {
-      const float* right = panel_at(y_layout, y_right, col) + first * NR;
-      ask_ahead(block, operands, col, first, slice, ahead);
+      const float* right = panel_at(y.layout, y.panels, col) + first * NR;
+      ask_ahead<Rows>(block, x_layout, x, y, col, first, slice, ahead);
       for (int g = 0; g < block.count; ++g) {
         const int64_t group_row = block.row_first + block.groups[g] * GROUP;
         if (block.triangle && col + NR <= group_row) break;
-        const float* left = group_at(x_layout, x_left, group_row) + first * GROUP;
         for (int s = 0; s < GROUP; s += MR) {
+          const Rows rows = Rows::of(x_layout, x, group_row + s).from(first);
           float* sums = scratch.coefficients + (g * GROUP + s) * BLOCK_STRIDE + (col - block.col_first);
-          stored_dot_tile<BLOCK_STRIDE, false>(products, left + s * NR, right, slice, dots, first == 0 ? nullptr : sums, ahead, sums);
+          stored_dot_tile<BLOCK_STRIDE, false>(products, rows, right, slice, dots, first == 0 ? nullptr : sums, ahead, sums);
         }
       }
     }
   }
   for (int64_t col = block.col_first; col < block.col_last; col += NR) {
     const int64_t c = col - block.col_first;
-    const float* right = panel_at(y_layout, y_right, col) + first * NR;
-    ask_ahead(block, operands, col, first, slice, ahead);
+    const float* right = panel_at(y.layout, y.panels, col) + first * NR;
+    if (asks) ask_ahead<Rows>(block, x_layout, x, y, col, first, slice, ahead);
     policy.begin(c);
     for (int g = 0; g < block.count; ++g) {
       const int64_t group_row = block.row_first + block.groups[g] * GROUP;
       if (block.triangle && col + NR <= group_row) break;
-      const float* left = group_at(x_layout, x_left, group_row) + first * GROUP;
 #pragma GCC unroll 1
       for (int s = 0; s < GROUP; s += MR) {
         const int64_t row = group_row + s;
@@ -179,14 +176,15 @@ CK_INLINE void walk(const Block& block, const Layout& x_layout, const float* x_l
         if (block.diagonal && col < row + MR && (block.triangle || col + NR > row)) plain = false;
         if (plain && partner != nullptr)
           for (int i = 0; i < MR; ++i) plain &= partner[row + i] < col || partner[row + i] >= col + NR;
+        const Rows rows = Rows::of(x_layout, x, row).from(first);
         const int r = g * GROUP + s;
         const float* sums = first == 0 ? nullptr : scratch.coefficients + r * BLOCK_STRIDE + c;
         if (plain && !STORED) {
-          dot_tile(products, left + s * NR, right, cols - first, dots, sums, ahead, [&](int i, Floats y0, Floats y1) CK_LAMBDA_INLINE {
+          dot_tile(products, rows, right, cols - first, dots, sums, ahead, [&](int i, Floats y0, Floats y1) CK_LAMBDA_INLINE {
             policy.row(r + i, row + i, products.similarity(y0), products.similarity(y1));
           });
         } else {
-          stored_dot_tile<NR, true>(products, left + s * NR, right, cols - first, dots, sums, ahead, scratch.tile);
+          stored_dot_tile<NR, true>(products, rows, right, cols - first, dots, sums, ahead, scratch.tile);
           if (!plain) exclude(block, row, col, partner, positive, scratch.tile);
 #pragma GCC unroll 1
           for (int i = 0; i < MR; ++i) policy.row(r + i, row + i, load(scratch.tile + i * NR), load(scratch.tile + i * NR + LANES));
@@ -196,22 +194,15 @@ CK_INLINE void walk(const Block& block, const Layout& x_layout, const float* x_l
     policy.end(c);
   }
 }
-template <class Policy>
-CK_INLINE void walk(const Block& block, const Layout& x_layout, const float* x_left, const Layout& y_layout, const float* y_right,
-                    const int32_t* partner, float* positive, float* tile, Policy& policy) {
-  Scratch scratch = {};
-  scratch.tile = tile;
-  walk(block, x_layout, x_left, y_layout, y_right, partner, positive, scratch, policy);
-}
 
 // x_sums += G y and y_sums += G^T x for the coefficients G of a block, [rows of the listed groups][BLOCK_STRIDE]. With `set`, for
-// passes whose sums nobody cleared, sums that are fresh are written instead. The layouts are those of the sums; x_left and y_left hold
-// PER_WORD rows a word, so a group of them takes the PER_WORD-th part; `spare` is memory for the coefficients a second time.
-// Where the tile walk left columns unwritten (past the last tile of an edge block) they are cleared first. Not inlined: all passes share
-// one copy, which a block's work pays for many times over, and which takes seconds to compile.
+// passes whose sums nobody cleared, sums that are fresh are written instead. The layouts are those of the sums; x_grouped and y_grouped
+// hold PER_WORD rows a word, so a group of them takes the PER_WORD-th part; `spare` is memory for the coefficients a second time. Where the
+// tile walk left columns unwritten (past the last tile of an edge block) they are cleared first. Not inlined: all passes share one copy,
+// which a block's work pays for many times over, and which takes seconds to compile.
 template <class Products = Float32Products>
-__attribute__((noinline)) static void apply(const Block& block, const Layout& x_layout, const float* x_left, float* x_sums,
-                                            const Layout& y_layout, const float* y_left, float* y_sums, float* coefficients,
+__attribute__((noinline)) static void apply(const Block& block, const Layout& x_layout, const float* x_grouped, float* x_sums,
+                                            const Layout& y_layout, const float* y_grouped, float* y_sums, float* coefficients,
                                             bool set = false, const Products& products = Products(), float* spare = nullptr) {
   static constexpr int32_t ALL[BLOCK_GROUPS] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
   static_assert(BLOCK_GROUPS == 16, "ALL lists every group of a block");
@@ -229,7 +220,7 @@ __attribute__((noinline)) static void apply(const Block& block, const Layout& x_
   Ahead ahead;
   // Of chunk c, group g of the columns: rows, and sums of the block's rows.
   const auto ask_columns = [&](int64_t chunk, int g) CK_LAMBDA_INLINE {
-    if (chunk < y_layout.chunks) ahead.add(y_left + (y_base + chunk * PIECE + g * y_layout.group_stride) / PER_WORD, PIECE / PER_WORD);
+    if (chunk < y_layout.chunks) ahead.add(y_grouped + (y_base + chunk * PIECE + g * y_layout.group_stride) / PER_WORD, PIECE / PER_WORD);
   };
   const auto ask_sums = [&](const Layout& layout, const float* sums, int64_t base, int64_t chunk, int g) CK_LAMBDA_INLINE {
     if (sums != nullptr && chunk < layout.chunks) ahead.add(sums + base + chunk * PIECE + g * layout.group_stride, PIECE);
@@ -248,7 +239,7 @@ __attribute__((noinline)) static void apply(const Block& block, const Layout& x_
         ask_sums(y_layout, y_sums, y_base, chunk, g);
         ask_sums(x_layout, x_sums, x_base, chunk, g);
         for (int s = 0; s < GROUP; s += MR)
-          apply_tile<ROW, 1>(products, coefficients + (g * GROUP + s) * ROW + skip * STEP, y_left + (y_base + at) / PER_WORD,
+          apply_tile<ROW, 1>(products, coefficients + (g * GROUP + s) * ROW + skip * STEP, y_grouped + (y_base + at) / PER_WORD,
                              y_layout.group_stride / PER_WORD, ALL + skip, col_groups - skip, set && block.row_fresh,
                              x_sums + x_base + block.groups[g] * x_layout.group_stride + at + s * NR, ahead);
       }
@@ -259,7 +250,7 @@ __attribute__((noinline)) static void apply(const Block& block, const Layout& x_
         ahead.clear();
         ask_columns(chunk + 1, g);
         for (int s = 0; s < GROUP; s += MR)
-          apply_tile<1, BLOCK_STRIDE>(products, by_rows + g * GROUP + s, x_left + (x_base + at) / PER_WORD,
+          apply_tile<1, BLOCK_STRIDE>(products, by_rows + g * GROUP + s, x_grouped + (x_base + at) / PER_WORD,
                                       x_layout.group_stride / PER_WORD, block.groups, count, set && block.col_fresh,
                                       y_sums + y_base + g * y_layout.group_stride + at + s * NR, ahead);
       }

@@ -119,11 +119,11 @@ Scratch ScratchSet::of(int slot) const {
   return scratch;
 }
 
-Packed::Packed(Arena& arena, const ck_matrix& m, int32_t width, bool want_left, bool want_right, bool want_column_sums)
+Packed::Packed(Arena& arena, const ck_matrix& m, int32_t width, PackedLayouts wanted, bool want_column_sums)
     : matrix(m), layout(make_layout(m.rows, m.cols, width)) {
   const int64_t jobs = job_count(layout.padded_rows, PACK_ROWS);
-  left = want_left ? arena.take<float>(left_floats(layout)) : nullptr;
-  right = want_right ? arena.take<float>(right_floats(layout)) : nullptr;
+  panels = wanted.panels ? arena.take<float>(panel_floats(layout)) : nullptr;
+  grouped = wanted.grouped ? arena.take<float>(grouped_floats(layout)) : nullptr;
   norms = arena.take<double>(layout.padded_rows);
   column_sums = want_column_sums ? arena.take<double>(jobs * m.cols) : nullptr;
   totals = arena.take<PackTotals>(jobs);
@@ -143,8 +143,8 @@ void pack_job(const Call& call, Packed& packed, double scale, float* sums, int64
   job.last = job.first + PACK_ROWS;
   job.scale = scale;
   job.normalize = normalize;
-  job.left = packed.left;
-  job.right = packed.right;
+  job.panels = packed.panels;
+  job.grouped = packed.grouped;
   job.norms = packed.norms;
   job.sums = sums;
   job.column_sum = packed.column_sums == nullptr ? nullptr : packed.column_sums + index * packed.layout.cols;

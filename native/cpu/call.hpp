@@ -34,8 +34,8 @@ constexpr double LARGEST_FLOAT = 3.4028234663852886e38;
 int32_t default_threads();
 
 Layout make_layout(int64_t rows, int64_t cols, int32_t width);
-inline int64_t left_floats(const Layout& layout) { return layout.padded_rows / GROUP * layout.group_stride; }
-inline int64_t right_floats(const Layout& layout) { return layout.padded_rows / layout.width * layout.panel_stride; }
+inline int64_t grouped_floats(const Layout& layout) { return layout.padded_rows / GROUP * layout.group_stride; }
+inline int64_t panel_floats(const Layout& layout) { return layout.padded_rows / layout.width * layout.panel_stride; }
 // Rows of a block of S: smaller ones for small problems, where parallelism matters more.
 inline int64_t block_rows(int64_t rows) { return rows <= 1024 ? BLOCK_SMALL : BLOCK_LARGE; }
 // Rows of a side of a job, some blocks. Blocks that share rows find them in the cache; how many depends on the rows alone, so that bits
@@ -117,14 +117,24 @@ struct ScratchSet {
   uint8_t* guided_;
 };
 
+// Which layouts of a matrix a call needs (kernels.hpp): panels for dot products, groups for what coefficients are applied to.
+struct PackedLayouts {
+  bool panels, grouped;
+};
+constexpr PackedLayouts COLUMNS = {true, false};  // nothing but the columns of dot products
+constexpr PackedLayouts APPLIED = {false, true};  // nothing but what coefficients are applied to
+constexpr PackedLayouts NO_LAYOUTS = {false, false};
+// The rows of dot products, and with gradients what coefficients are applied to.
+inline PackedLayouts layouts(const Call& call, bool gradients) { return {true, gradients || call.kernels().grouped_rows != 0}; }
+
 // A matrix in packed form.
 struct Packed {
-  Packed(Arena& arena, const ck_matrix& matrix, int32_t width, bool left, bool right, bool column_sums);
+  Packed(Arena& arena, const ck_matrix& matrix, int32_t width, PackedLayouts wanted, bool column_sums);
 
   ck_matrix matrix;
   Layout layout;
-  float* left;
-  float* right;
+  float* panels;        // NULL where they are not wanted
+  float* grouped;       // likewise
   double* norms;        // [padded_rows]
   double* column_sums;  // [packing jobs][cols]
   PackTotals* totals;   // [packing jobs]
@@ -134,7 +144,7 @@ struct Packed {
   int64_t zero_rows = 0;
 };
 
-// Packs rows [index * PACK_ROWS, ...) of u * scale, and clears them in `sums` (laid out like the left operand) if it is not NULL.
+// Packs rows [index * PACK_ROWS, ...) of u * scale, and clears them in `sums` (laid out like the groups) if it is not NULL.
 // normalize: as the call says, unless given.
 void pack_job(const Call& call, Packed& packed, double scale, float* sums, int64_t index, bool normalize);
 inline void pack_job(const Call& call, Packed& packed, double scale, float* sums, int64_t index) {

@@ -79,7 +79,8 @@ CK_INLINE void for_class_blocks(const ClassPass& pass, const BlockPair& pair, Vi
 
 template <class Policy>
 CK_INLINE void walk_class(const ClassPass& pass, const Block& block, const Scratch& scratch, Policy& policy) {
-  walk<true>(block, *pass.layout, pass.left, *pass.layout, pass.right, nullptr, nullptr, scratch, policy);
+  const Side side = {*pass.layout, pass.panels, pass.grouped};
+  walk<true>(block, side, side, nullptr, nullptr, scratch, policy);
 }
 
 struct ClassPeaks {
@@ -308,7 +309,7 @@ CK_INLINE void class_backward_blocks(const ClassPass& pass, const BlockPair& pai
     policy.pass = pass;
     policy.coefficients = scratch.coefficients;
     walk_class(pass, block, scratch, policy);
-    apply(block, *pass.layout, pass.apply_left, pass.gradient, *pass.layout, pass.apply_left, pass.gradient, scratch.coefficients);
+    apply(block, *pass.layout, pass.applied, pass.gradient, *pass.layout, pass.applied, pass.gradient, scratch.coefficients);
   });
 }
 

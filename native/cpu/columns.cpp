@@ -11,11 +11,11 @@ constexpr int64_t WRITTEN_PER_JOB = 16;  // items: whole lines of a column
 
 }  // namespace
 
-View::View(Arena& arena, const ck_matrix& given, const Call& call, bool left, bool right, bool gradients)
+View::View(Arena& arena, const ck_matrix& given, const Call& call, bool gradients)
     : batch(given),
       values(arena.take<float>(given.rows * given.cols)),
-      packed(arena, {values, given.cols, given.rows}, call.kernels().width, left, right, false),
-      sums(gradients ? arena.take<float>(left_floats(packed.layout)) : nullptr),
+      packed(arena, {values, given.cols, given.rows}, call.kernels().width, layouts(call, gradients), false),
+      sums(gradients ? arena.take<float>(grouped_floats(packed.layout)) : nullptr),
       mean(arena.take<double>(given.cols)),
       variance(arena.take<double>(given.cols)),
       factor(arena.take<double>(given.cols)),
@@ -71,8 +71,8 @@ void Columns::pack_values(View& view, double scale) {
     job.first = index * PACK_ROWS;
     job.last = job.first + PACK_ROWS;
     job.scale = scale;
-    job.left = view.packed.left;
-    job.right = view.packed.right;
+    job.panels = view.packed.panels;
+    job.grouped = view.packed.grouped;
     job.norms = view.packed.norms;
     job.sums = view.sums;
     call_.kernels().pack(&job);

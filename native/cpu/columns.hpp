@@ -27,7 +27,7 @@ struct ColumnGradient {
 
 // One view: a batch [items, columns].
 struct View {
-  View(Arena& arena, const ck_matrix& batch, const Call& call, bool left, bool right, bool gradients);
+  View(Arena& arena, const ck_matrix& batch, const Call& call, bool gradients);
 
   ck_matrix batch;
   float* values;  // [columns, items]: centred, times factor; then the gradient by the columns

@@ -60,7 +60,8 @@ ContrastPass Contrast::pass() const {
   const auto side = [](const Packed& packed, const ContrastArrays& arrays, const int32_t* labels) {
     ContrastSide side = {};
     side.layout = &packed.layout;
-    side.left = packed.left;
+    side.panels = packed.panels;
+    side.grouped = packed.grouped;
     side.totals = arrays.totals;
     side.weights = arrays.weights;
     side.own_shift = arrays.own_shift;
@@ -71,7 +72,6 @@ ContrastPass Contrast::pass() const {
   pass.rows = side(pairs_.rows, b_.rows, pairs_.row_labels);
   pass.cols = side(pairs_.cols, cols(), pairs_.col_labels);
   if (!pairs_.column_sums) pass.cols.totals = nullptr;
-  pass.right = pairs_.cols.right;
   pass.partner = pairs_.partner;
   pass.owned = pairs_.owned;
   pass.mask = pairs_.mask;

@@ -70,7 +70,7 @@ class Contrast {
   void weigh_row(int64_t i, double factor, double log_total) const { weigh(b_.rows, i, factor, log_total); }
   void weigh_col(int64_t j, double factor, double log_total) const { weigh(cols(), j, factor, log_total); }
 
-  // Adds coefficient * packed row of the other side to the sums (laid out like the left operand); NULL: not wanted.
+  // Adds coefficient * packed row of the other side to the sums (laid out like the groups); NULL: not wanted.
   void backward(float* row_sums, float* col_sums);
 
  private:

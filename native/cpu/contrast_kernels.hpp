@@ -14,7 +14,8 @@ struct Scratch;
 // One side of the pairs: the rows of S, or its columns. All arrays have an element for each padded row.
 struct ContrastSide {
   const Layout* layout;
-  const float* left;       // backward
+  const float* panels;
+  const float* grouped;    // where tiles read it, and backward
   float* sums;             // backward; NULL: no gradient wanted
   double* totals;          // forward: sum over the pairs of 2^(y - shift); NULL: not a sum of this side
   float* peaks;            // forward: largest y; NULL: not wanted
@@ -27,7 +28,8 @@ struct ContrastSide {
 struct GuideSide {
   const Layout* layout;
   const float* data;
-  const float* left;
+  const float* panels;
+  const float* grouped;
   const double* norms;
 };
 
@@ -36,7 +38,7 @@ struct GuidePass {
   GuideSide sides[2];
   const Layout* key_layout;
   const float* key_data;
-  const float* right;
+  const float* key_panels;
   const double* key_norms;
   int64_t split;
   const double* thresholds;  // [rows]
@@ -47,7 +49,6 @@ struct GuidePass {
 // Passes over the pairs (i, j), y_ij the similarity in log2 units. One matrix with itself: rows and columns are the same arrays.
 struct ContrastPass {
   ContrastSide rows, cols;
-  const float* right;      // of the columns' matrix
   const int32_t* partner;  // NULL, or the column that is no pair of each row; -1: none
   bool owned;              // with labels: a column of label L below -1 is a pair with rows of label -2 - L alone
   const uint8_t* mask;     // NULL, or [rows * columns]: 0 where the pair does not count
@@ -61,9 +62,9 @@ struct ContrastPass {
 // y of pairs (i, partner_i), i in [first, last), by the arithmetic of the tiles: equal rows give equal bits.
 struct PairProductJob {
   const Layout* row_layout;
-  const float* left;
+  const float* row_panels;
   const Layout* col_layout;
-  const float* right;
+  const float* col_panels;
   const int32_t* partner;
   int64_t first, last;
   float* out;
@@ -112,8 +113,8 @@ struct FinishPairsJob {
 // Passes over the pairs of rows of one class (class_passes.hpp); arrays have an element for each padded row.
 struct ClassPass {
   const Layout* layout;
-  const float* left;  // of the rows relative to their class
-  const float* right;
+  const float* panels;  // of the rows relative to their class
+  const float* grouped;
   const int32_t* labels;  // ascending
   const float* bias;
   float sign;                         // peaks
@@ -123,7 +124,7 @@ struct ClassPass {
   const float *level, *offset;        // pairs
   double* sums;                       // out: of v, or of the losses
   double* slopes;                     // out, pairs: of the sigmoids
-  const float* apply_left;            // backward: of the rows themselves
+  const float* applied;               // backward: the rows themselves, in groups
   float* gradient;                    // backward: their sums
   int32_t block;
 };

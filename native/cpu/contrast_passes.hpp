@@ -11,6 +11,8 @@
 namespace ck {
 namespace CK_ISA {
 
+CK_INLINE Side side(const ContrastSide& side) { return {*side.layout, side.panels, side.grouped}; }
+
 // What labels leave of a block's pairs. Most blocks of sorted rows have labels of ranges apart, and those of one class have one label.
 enum class LeftByLabels { all, some, none };
 
@@ -106,7 +108,7 @@ __attribute__((noinline)) static void contrast_forward_block(const ContrastPass&
   }
   Scratch free = scratch;
   if (MASKED && policy.tally.sums != nullptr) free.coefficients = nullptr;
-  walk<MASKED>(block, *pass.rows.layout, pass.rows.left, *pass.cols.layout, pass.right, pass.partner, nullptr, free, policy);
+  walk<MASKED>(block, side(pass.rows), side(pass.cols), pass.partner, nullptr, free, policy);
   policy.sums.flush_rows(block, pass.rows.totals);
   if (pass.cols.totals != nullptr) policy.sums.flush_cols(block, pass.cols.totals);
   if (PEAKS) flush_peaks(block, policy.peaks, pass);
@@ -176,7 +178,8 @@ CK_INLINE bool has_weights(const ContrastPass& pass, const Block& block) {
 }
 
 CK_INLINE void apply_both(const ContrastPass& pass, const Block& block, const Scratch& scratch) {
-  apply(block, *pass.rows.layout, pass.rows.left, pass.rows.sums, *pass.cols.layout, pass.cols.left, pass.cols.sums, scratch.coefficients);
+  apply(block, *pass.rows.layout, pass.rows.grouped, pass.rows.sums, *pass.cols.layout, pass.cols.grouped, pass.cols.sums,
+        scratch.coefficients);
 }
 
 template <bool MASKED>
@@ -188,7 +191,7 @@ __attribute__((noinline)) static void contrast_backward_block(const ContrastPass
   policy.col_weights = pass.cols.weights;
   policy.first_col = block.col_first;
   policy.shift = broadcast(pass.shift);
-  walk<MASKED>(block, *pass.rows.layout, pass.rows.left, *pass.cols.layout, pass.right, pass.partner, nullptr, scratch, policy);
+  walk<MASKED, true>(block, side(pass.rows), side(pass.cols), pass.partner, nullptr, scratch, policy);
   apply_both(pass, block, scratch);
 }
 
@@ -283,7 +286,7 @@ CK_INLINE void contrast_repair_blocks(const ContrastPass& pass, const BlockPair&
     policy.sums.rows = scratch.row_lanes;
     policy.sums.cols = scratch.col_lanes;
     if (!COEFFICIENTS) policy.sums.clear(block.count, BLOCK_LARGE);
-    walk<true>(block, *pass.rows.layout, pass.rows.left, *pass.cols.layout, pass.right, pass.partner, nullptr, scratch, policy);
+    walk<true>(block, side(pass.rows), side(pass.cols), pass.partner, nullptr, scratch, policy);
     if (COEFFICIENTS) {
       apply_both(pass, block, scratch);
     } else {
@@ -311,14 +314,14 @@ void pair_products(const PairProductJob& job) {
     Floats total[AT_ONCE];
     for (int n = 0; n < AT_ONCE; ++n) {
       const int64_t i = smaller(first + n, job.last - 1), j = job.partner[i];
-      x[n] = job.left + i / GROUP * job.row_layout->group_stride + i % GROUP * NR;
-      y[n] = job.right + j / NR * job.col_layout->panel_stride + j % NR;
+      x[n] = panel_at(*job.row_layout, job.row_panels, i) + i % NR;
+      y[n] = panel_at(*job.col_layout, job.col_panels, j) + j % NR;
       total[n] = zero();
     }
     for (int64_t done = 0; done < cols; done += block) {
       Floats sum[AT_ONCE] = {zero(), zero(), zero(), zero()};
       for (int64_t k = done; k < smaller(done + block, cols); ++k)
-        for (int n = 0; n < AT_ONCE; ++n) sum[n] = fma(broadcast(x[n][k / NR * GROUP * NR + k % NR]), broadcast(y[n][k * NR]), sum[n]);
+        for (int n = 0; n < AT_ONCE; ++n) sum[n] = fma(broadcast(x[n][k * NR]), broadcast(y[n][k * NR]), sum[n]);
       for (int n = 0; n < AT_ONCE; ++n) total[n] = done == 0 ? sum[n] : add(total[n], sum[n]);
     }
     for (int n = 0; n < AT_ONCE && first + n < job.last; ++n) {

@@ -23,9 +23,9 @@ double multiply_adds(int64_t rows_x, int64_t rows_y, int64_t cols, int products)
 struct StoreBuffers {
   StoreBuffers(Arena& arena, const ck_matrix& x_matrix, const ck_matrix* y_matrix, const Call& call, int threads)
       : other(y_matrix == nullptr ? -1 : y_matrix->rows),
-        x(arena, x_matrix, call.kernels().width, true, y_matrix == nullptr, false),
-        y(arena, y_matrix == nullptr ? ck_matrix{nullptr, 0, x_matrix.cols} : *y_matrix, call.kernels().width, y_matrix != nullptr,
-          y_matrix != nullptr, false),
+        x(arena, x_matrix, call.kernels().width, layouts(call, false), false),
+        y(arena, y_matrix == nullptr ? ck_matrix{nullptr, 0, x_matrix.cols} : *y_matrix, call.kernels().width,
+          y_matrix != nullptr ? COLUMNS : NO_LAYOUTS, false),
         scratch(arena, threads),
         block(block_rows(std::max(x_matrix.rows, other))),
         jobs(arena.take<PairJob>(Schedule::job_count(x_matrix.rows, other, block))),
@@ -41,8 +41,8 @@ struct StoreBuffers {
 
 struct BackwardBuffers {
   BackwardBuffers(Arena& arena, const ck_matrix& x_matrix, const ck_matrix& y_matrix, const Call& call, int threads)
-      : x(arena, x_matrix, call.kernels().width, true, false, false),
-        y(arena, y_matrix, call.kernels().width, true, false, false),
+      : x(arena, x_matrix, call.kernels().width, APPLIED, false),
+        y(arena, y_matrix, call.kernels().width, APPLIED, false),
         scratch(arena, threads),
         x_finish(arena, x_matrix.rows, x_matrix.cols, threads),
         y_finish(arena, y_matrix.rows, y_matrix.cols, threads),
@@ -50,8 +50,8 @@ struct BackwardBuffers {
         jobs(arena.take<PairJob>(Schedule::job_count(x_matrix.rows, y_matrix.rows, block))),
         peaks(arena.take<float>(Schedule::job_count(x_matrix.rows, y_matrix.rows, block))),
         turns(arena.take<std::atomic<uint32_t>>(Schedule::turn_count(x_matrix.rows, y_matrix.rows, block))),
-        x_sums(arena.take<float>(left_floats(x.layout))),
-        y_sums(arena.take<float>(left_floats(y.layout))) {}
+        x_sums(arena.take<float>(grouped_floats(x.layout))),
+        y_sums(arena.take<float>(grouped_floats(y.layout))) {}
 
   Packed x, y;
   ScratchSet scratch;
@@ -81,8 +81,9 @@ void cosine_similarity(const ck_matrix& x, const ck_matrix* y, const ck_options&
   CosinePass pass = {};
   pass.x_layout = &b.x.layout;
   pass.y_layout = &other.layout;
-  pass.left = b.x.left;
-  pass.right = other.right;
+  pass.x_panels = b.x.panels;
+  pass.x_grouped = b.x.grouped;
+  pass.y_panels = other.panels;
   pass.out = out;
   pass.mirror = y == nullptr;
   pass.stream = x.rows * other.layout.rows >= STREAM_FLOATS;
@@ -117,8 +118,8 @@ void cosine_similarity_backward(const ck_matrix& x, const ck_matrix& y, const ck
   ApplyPass pass = {};
   pass.x_layout = &b.x.layout;
   pass.y_layout = &b.y.layout;
-  pass.x_left = b.x.left;
-  pass.y_left = b.y.left;
+  pass.x_grouped = b.x.grouped;
+  pass.y_grouped = b.y.grouped;
   pass.x_sums = gradient_x != nullptr ? b.x_sums : nullptr;
   pass.y_sums = gradient_y != nullptr ? b.y_sums : nullptr;
   pass.upstream = upstream.data;
@@ -126,8 +127,8 @@ void cosine_similarity_backward(const ck_matrix& x, const ck_matrix& y, const ck
   // Returns the largest |upstream|.
   const auto apply = [&](float scale) {
     pass.scale = scale;
-    std::memset(b.x_sums, 0, sizeof(float) * static_cast<size_t>(left_floats(b.x.layout)));
-    std::memset(b.y_sums, 0, sizeof(float) * static_cast<size_t>(left_floats(b.y.layout)));
+    std::memset(b.x_sums, 0, sizeof(float) * static_cast<size_t>(grouped_floats(b.x.layout)));
+    std::memset(b.y_sums, 0, sizeof(float) * static_cast<size_t>(grouped_floats(b.y.layout)));
     call.pairs(threads, schedule, [&](const BlockPair& pair, int64_t job, int slot) {
       b.peaks[job] = call.kernels().cosine_apply(pass, pair, b.scratch.of(slot));
     });

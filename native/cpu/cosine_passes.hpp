@@ -38,7 +38,8 @@ CK_INLINE void cosine_store_blocks(const CosinePass& pass, const BlockPair& pair
     block.triangle = block.diagonal = false;
     CosineStore policy;
     policy.values = scratch.coefficients;
-    walk(block, *pass.x_layout, pass.left, *pass.y_layout, pass.right, nullptr, nullptr, scratch, policy);
+    walk(block, {*pass.x_layout, pass.x_panels, pass.x_grouped}, {*pass.y_layout, pass.y_panels, nullptr}, nullptr, nullptr, scratch,
+         policy);
     const int64_t width = block.col_last - block.col_first, height = block.row_last - block.row_first;
     for (int64_t r = 0; r < height; ++r)
       put<STREAM>(scratch.coefficients + r * BLOCK_STRIDE, width, pass.out + (block.row_first + r) * stride + block.col_first);
@@ -95,7 +96,7 @@ float cosine_apply(const ApplyPass& pass, const BlockPair& pair, const Scratch& 
       }
       for (; c < covered; ++c) out[c] = 0.0f;
     }
-    apply(block, *pass.x_layout, pass.x_left, pass.x_sums, *pass.y_layout, pass.y_left, pass.y_sums, scratch.coefficients);
+    apply(block, *pass.x_layout, pass.x_grouped, pass.x_sums, *pass.y_layout, pass.y_grouped, pass.y_sums, scratch.coefficients);
   });
   const float bad = sum_lanes(poison);
   return bad == 0.0f ? max_lanes(peak) : bad;

@@ -20,9 +20,9 @@ double multiply_adds(int64_t rows, int64_t others, int64_t cols, bool gradients)
 
 struct Side {
   Side(Arena& arena, const ck_matrix& matrix, const Call& call, int threads, bool gradients)
-      : packed(arena, matrix, call.kernels().width, true, true, false),
+      : packed(arena, matrix, call.kernels().width, layouts(call, gradients), false),
         finish(arena, matrix.rows, matrix.cols, threads),
-        sums(gradients ? arena.take<float>(left_floats(packed.layout)) : nullptr),
+        sums(gradients ? arena.take<float>(grouped_floats(packed.layout)) : nullptr),
         bias(arena.take<float>(packed.layout.padded_rows)),
         totals(arena.take<double>(packed.layout.padded_rows)),
         pull(arena.take<double>(matrix.rows)) {}
@@ -116,7 +116,7 @@ class CrossUniformity {
     if (!call_.normalize()) {
       // From the arithmetic of the tiles, so that equal rows are at distance 0 exactly.
       call_.each(threads_, job_count(padded, PACK_ROWS), [&](int64_t job, int slot) {
-        call_.kernels().half_squares(side.packed.layout, side.packed.left, side.packed.right, job * PACK_ROWS, (job + 1) * PACK_ROWS,
+        call_.kernels().half_squares(side.packed.layout, side.packed.panels, job * PACK_ROWS, (job + 1) * PACK_ROWS,
                                      b_.scratch.of(slot).tile, side.bias);
       });
       return;
@@ -129,7 +129,8 @@ class CrossUniformity {
     const auto of = [](const Side& side) {
       ContrastSide result = {};
       result.layout = &side.packed.layout;
-      result.left = side.packed.left;
+      result.panels = side.packed.panels;
+      result.grouped = side.packed.grouped;
       result.sums = side.sums;
       result.totals = side.totals;
       result.weights = side.bias;
@@ -138,7 +139,6 @@ class CrossUniformity {
     ContrastPass pass = {};
     pass.rows = of(b_.x);
     pass.cols = of(b_.y);
-    pass.right = b_.y.packed.right;
     pass.block = static_cast<int32_t>(block_rows(std::max(b_.x.rows(), b_.y.rows())));
     return pass;
   }
@@ -146,7 +146,7 @@ class CrossUniformity {
   double total_relative_to(float shift) {
     for (const Side* side : {&b_.x, &b_.y}) {
       std::fill_n(side->totals, side->packed.layout.padded_rows, 0.0);
-      if (gradients_) std::memset(side->sums, 0, sizeof(float) * static_cast<size_t>(left_floats(side->packed.layout)));
+      if (gradients_) std::memset(side->sums, 0, sizeof(float) * static_cast<size_t>(grouped_floats(side->packed.layout)));
     }
     ContrastPass pass = this->pass();
     pass.shift = shift;

@@ -47,7 +47,7 @@ CK_INLINE void cross_uniformity_blocks(const ContrastPass& pass, const BlockPair
     policy.col_bias = pass.cols.weights;
     policy.first_col = block.col_first;
     policy.shift = broadcast(pass.shift);
-    walk(block, *pass.rows.layout, pass.rows.left, *pass.cols.layout, pass.right, nullptr, nullptr, scratch, policy);
+    walk(block, side(pass.rows), side(pass.cols), nullptr, nullptr, scratch, policy);
     policy.sums.flush_rows(block, pass.rows.totals);
     policy.sums.flush_cols(block, pass.cols.totals);
     if (COEFFICIENTS) apply_both(pass, block, scratch);
@@ -87,7 +87,7 @@ float cross_uniformity_peak(const ContrastPass& pass, const BlockPair& pair, con
   policy.peak = broadcast(EXCLUDED);
   for_blocks(pair, pass.block, [&](const Block& block) {
     policy.first_col = block.col_first;
-    walk(block, *pass.rows.layout, pass.rows.left, *pass.cols.layout, pass.right, nullptr, nullptr, scratch, policy);
+    walk(block, side(pass.rows), side(pass.cols), nullptr, nullptr, scratch, policy);
   });
   return max_lanes(policy.peak);
 }
@@ -124,7 +124,7 @@ CK_INLINE void squared_products_blocks(const ContrastPass& pass, float factor, c
     policy.coefficients = scratch.coefficients;
     policy.factor = broadcast(factor);
     fill(policy.squares, BLOCK_LARGE * LANES, 0.0f);
-    walk(block, *pass.rows.layout, pass.rows.left, *pass.cols.layout, pass.right, pass.partner, nullptr, scratch, policy);
+    walk(block, side(pass.rows), side(pass.cols), pass.partner, nullptr, scratch, policy);
     flush_lanes(block, policy.squares, pass.rows.totals);
     if (COEFFICIENTS) apply_both(pass, block, scratch);
   });

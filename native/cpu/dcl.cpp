@@ -27,11 +27,11 @@ struct RowTotals {
 struct Buffers {
   Buffers(Arena& arena, int64_t items, int64_t cols, bool gradients, const Call& call, int threads)
       : views(arena.take<float>(2 * items * cols)),
-        packed(arena, {views, 2 * items, cols}, call.kernels().width, true, true, call.options().stats != 0),
+        packed(arena, {views, 2 * items, cols}, call.kernels().width, layouts(call, gradients), call.options().stats != 0),
         contrast(arena, packed, packed, false),
         scratch(arena, threads),
         finish(arena, 2 * items, cols, threads),
-        sums(gradients ? arena.take<float>(left_floats(packed.layout)) : nullptr) {
+        sums(gradients ? arena.take<float>(grouped_floats(packed.layout)) : nullptr) {
     partner = arena.take<int32_t>(packed.layout.padded_rows);
     positive_peaks = arena.take<float>(packed.layout.padded_rows);
     similarity = arena.take<double>(items);
@@ -145,7 +145,7 @@ class Dcl {
       const int64_t first = index * ROWS_PER_JOB, last = std::min(rows_, first + ROWS_PER_JOB);
       if (stats)
         call_.kernels().contrast.pair_products(
-            {&b_.packed.layout, b_.packed.left, &b_.packed.layout, b_.packed.right, b_.partner, first, last, b_.positive_peaks});
+            {&b_.packed.layout, b_.packed.panels, &b_.packed.layout, b_.packed.panels, b_.partner, first, last, b_.positive_peaks});
       RowTotals totals = {};
       for (int64_t i = first; i < last; ++i) {
         const double s = b_.similarity[i % items_], w = b_.weights[i % items_], log_sum = contrast_.log_row_sum(i);

@@ -14,11 +14,11 @@ const ck_matrix& rows_or_none(const ck_matrix* matrix) { return matrix == nullpt
 
 }  // namespace
 
-Guide::Guide(Arena& arena, const ck_info_nce_pairs& pairs, int32_t width)
+Guide::Guide(Arena& arena, const ck_info_nce_pairs& pairs, const Call& call)
     : present_(pairs.guide_query != nullptr),
-      query_(arena, rows_or_none(pairs.guide_query), width, present_, false, false),
-      key_(arena, rows_or_none(pairs.guide_key), width, present_, true, false),
-      second_(arena, rows_or_none(pairs.guide_second_query), width, present_, false, false),
+      query_(arena, rows_or_none(pairs.guide_query), call.kernels().width, present_ ? layouts(call, false) : NO_LAYOUTS, false),
+      key_(arena, rows_or_none(pairs.guide_key), call.kernels().width, present_ ? COLUMNS : NO_LAYOUTS, false),
+      second_(arena, rows_or_none(pairs.guide_second_query), call.kernels().width, present_ ? layouts(call, false) : NO_LAYOUTS, false),
       norms_(arena.take<double>(query_.layout.rows)),
       key_norms_(arena.take<double>(key_.layout.rows)),
       second_norms_(arena.take<double>(second_.layout.rows)),
@@ -26,13 +26,13 @@ Guide::Guide(Arena& arena, const ck_info_nce_pairs& pairs, int32_t width)
       rounded_(arena.take<float>(query_.layout.padded_rows)) {
   if (!present_) return;
   const auto side = [](const Packed& packed, const double* norms) {
-    return GuideSide{&packed.layout, packed.matrix.data, packed.left, norms};
+    return GuideSide{&packed.layout, packed.matrix.data, packed.panels, packed.grouped, norms};
   };
   pass_.sides[0] = side(query_, norms_);
   pass_.sides[1] = side(second_, second_norms_);
   pass_.key_layout = &key_.layout;
   pass_.key_data = key_.matrix.data;
-  pass_.right = key_.right;
+  pass_.key_panels = key_.panels;
   pass_.key_norms = key_norms_;
   pass_.split = pairs.guide_second_query != nullptr ? pairs.guide_split : key_.layout.rows;
   pass_.thresholds = thresholds_;

@@ -9,7 +9,7 @@ namespace ck {
 class Guide {
  public:
   // Takes nothing where `pairs` have none.
-  Guide(Arena& arena, const ck_info_nce_pairs& pairs, int32_t width);
+  Guide(Arena& arena, const ck_info_nce_pairs& pairs, const Call& call);
 
   // partner: [rows], the key of each query's positive.
   void read(Call& call, int threads, const ck_info_nce_pairs& pairs, const int32_t* partner);

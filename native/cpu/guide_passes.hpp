@@ -107,7 +107,8 @@ __attribute__((noinline)) static void guide_block(const GuidePass& pass, const B
     part.next_row = part.next_col = -1;
     const GuideSide& side = pass.sides[n];
     GuideTiles policy = {pass, side, scratch.guided + (part.col_first - block.col_first), part.col_first, from, to, 0};
-    walk<true>(part, *side.layout, side.left, *pass.key_layout, pass.right, nullptr, nullptr, scratch, policy);
+    walk<true>(part, {*side.layout, side.panels, side.grouped}, {*pass.key_layout, pass.key_panels, nullptr}, nullptr, nullptr, scratch,
+               policy);
   }
   if (mask == nullptr) return;
   for (int64_t i = block.row_first; i < block.row_last; ++i)

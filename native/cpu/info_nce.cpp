@@ -119,8 +119,8 @@ class InfoNce {
     call_.each(threads_, jobs, [&](int64_t index, int) {
       const int64_t first = index * ROWS_PER_JOB, last = std::min(p_.n, first + ROWS_PER_JOB);
       if (peaks)
-        call_.kernels().contrast.pair_products({&b_.query.packed.layout, b_.query.packed.left, &b_.key.packed.layout, b_.key.packed.right,
-                                                b_.partner, first, last, b_.positive_peaks});
+        call_.kernels().contrast.pair_products({&b_.query.packed.layout, b_.query.packed.panels, &b_.key.packed.layout,
+                                                b_.key.packed.panels, b_.partner, first, last, b_.positive_peaks});
       RowTotals totals = {};
       for (int64_t i = first; i < last; ++i) row(i, totals);
       b_.partial[index] = totals;

@@ -53,14 +53,14 @@ struct InfoNcePlan {
 
 // A matrix, its accumulated sums, and the end of its gradient.
 struct Side {
-  Side(Arena& arena, const ck_matrix& matrix, const Call& call, int threads, bool pack, bool right, bool column_sums, bool sums_wanted)
-      : packed(arena, matrix, call.kernels().width, pack, pack && right, pack && column_sums),
+  Side(Arena& arena, const ck_matrix& matrix, const Call& call, int threads, bool pack, bool column_sums, bool sums_wanted)
+      : packed(arena, matrix, call.kernels().width, pack ? layouts(call, sums_wanted) : NO_LAYOUTS, pack && column_sums),
         finish(arena, matrix.rows, matrix.cols, threads),
-        sums(sums_wanted ? arena.take<float>(left_floats(packed.layout)) : nullptr) {}
+        sums(sums_wanted ? arena.take<float>(grouped_floats(packed.layout)) : nullptr) {}
 
   // Norms and the check for finite values, and the packed form where tiles need it.
   void read(Call& call, int threads, double scale, int32_t argument) {
-    if (packed.left != nullptr) return pack(call, threads, packed, scale, sums, argument);
+    if (packed.panels != nullptr) return pack(call, threads, packed, scale, sums, argument);
     call.each(threads, job_count(packed.layout.padded_rows, PACK_ROWS), [&](int64_t index, int) {
       const int64_t first = std::min(index * PACK_ROWS, packed.layout.rows);
       NormJob job = {packed.matrix.data, packed.layout.cols, first, std::min(first + PACK_ROWS, packed.layout.rows), packed.norms, -1};
@@ -88,13 +88,13 @@ struct RowTotals {
 struct InfoNceBuffers {
   InfoNceBuffers(Arena& arena, const InfoNcePlan& p, const ck_matrix& query_matrix, const ck_matrix& key_matrix,
                  const ck_matrix* negative_matrix, const ck_info_nce_pairs& pairs, const Call& call, int threads)
-      : query(arena, query_matrix, call, threads, p.tiles(), false, p.stats, p.gradients && p.tiles()),
-        key(arena, key_matrix, call, threads, p.in_batch || (p.shared && p.stats), true, p.stats && p.in_batch, p.gradients && p.in_batch),
-        negatives(arena, negative_matrix == nullptr ? ck_matrix{nullptr, 0, p.cols} : *negative_matrix, call, threads, p.shared, true,
-                  p.stats, p.gradients && p.shared),
+      : query(arena, query_matrix, call, threads, p.tiles(), p.stats, p.gradients && p.tiles()),
+        key(arena, key_matrix, call, threads, p.in_batch || (p.shared && p.stats), p.stats && p.in_batch, p.gradients && p.in_batch),
+        negatives(arena, negative_matrix == nullptr ? ck_matrix{nullptr, 0, p.cols} : *negative_matrix, call, threads, p.shared, p.stats,
+                  p.gradients && p.shared),
         with_key(arena, query.packed, key.packed, p.masked && p.stats),
         with_negatives(arena, query.packed, negatives.packed, false),
-        guide(arena, p.guided ? pairs : ck_info_nce_pairs{}, call.kernels().width),
+        guide(arena, p.guided ? pairs : ck_info_nce_pairs{}, call),
         scratch(arena, threads, false, p.guided) {
     const int64_t padded = query.packed.layout.padded_rows, padded_keys = key.packed.layout.padded_rows;
     partner = arena.take<int32_t>(padded);

@@ -2,9 +2,9 @@
 // both with and without wide instructions, and the linker may keep either copy of an inline function.
 //
 // Packed layouts of a matrix of `rows` x `cols` (u = row scaled, zero rows and columns of padding):
-//   left   [rows / GROUP][chunks][GROUP][width]   the broadcast operand of dot products, the vector operand of the second product
-//   right  [rows / width][cols][width]            the vector operand of dot products
-//   sums   like left                              accumulated coefficient-weighted rows
+//   panels   [rows / width][cols][width]            the vector operand of dot products, and the broadcast one where KernelTable says so
+//   grouped  [rows / GROUP][chunks][GROUP][width]   the broadcast operand otherwise, and the rows that coefficients are applied to
+//   sums     like grouped                           accumulated coefficient-weighted rows
 // width is the tile width NR of the unit, chunks = ceil(cols / width); a group takes group_stride floats.
 #ifndef CK_CPU_KERNELS_HPP
 #define CK_CPU_KERNELS_HPP
@@ -23,8 +23,8 @@ struct Layout {
   int64_t padded_rows = 0;
   int64_t cols = 0;
   int64_t chunks = 0;
-  int64_t group_stride = 0;  // floats from one group of left to the next
-  int64_t panel_stride = 0;  // floats from one panel of right to the next
+  int64_t group_stride = 0;  // floats from one group to the next
+  int64_t panel_stride = 0;  // floats from one panel to the next
   int32_t width = 0;
 };
 
@@ -43,10 +43,10 @@ struct PackJob {
   int64_t last;
   double scale;  // multiplies u
   int32_t normalize;
-  float* left;
-  float* right;        // NULL: not wanted
+  float* panels;       // NULL: not wanted
+  float* grouped;      // NULL: not wanted
   double* norms;       // [padded_rows]: |x|
-  float* sums;         // NULL, or laid out like left: cleared
+  float* sums;         // NULL, or laid out like grouped: cleared
   double* column_sum;  // NULL, or [cols]: sum over these rows of u, unscaled
   PackTotals totals;   // out
 };
@@ -75,11 +75,10 @@ struct Scratch {
 // Passes of NT-Xent over pairs (i, j) of rows of one matrix; y_ij is the similarity in log2 units.
 struct NtXentPass {
   const Layout* layout;
-  const float* left;
-  const float* right;
+  const float* panels;
   float scale;                // bfloat16: y is the dot product times this
-  const Layout* sums_layout;  // backward: of the sums and, but for words of several rows, of `rows`
-  const float* rows;          // backward: what coefficients are applied to
+  const Layout* sums_layout;  // backward: of the sums and, but for words of several rows, of `grouped`
+  const float* grouped;       // where tiles read it; backward: what coefficients are applied to
   float* sums;                // backward
   const int32_t* partner;     // [padded_rows]: index of each row's positive, -1 for padding
   double* row_sums;           // forward: sum over negatives of 2^(y - shift)
@@ -94,11 +93,11 @@ struct NtXentPass {
 
 struct UniformityPass {
   const Layout* layout;
-  const float* left;
-  const float* right;
-  float* sums;        // NULL: forward only
-  double* row_sums;   // NULL, or [padded_rows]: sum over j of e_ij
-  const float* bias;  // NULL, or [padded_rows]: e_ij = 2^(y_ij - shift - bias_i - bias_j)
+  const float* panels;
+  const float* grouped;  // where tiles read it, and with sums
+  float* sums;           // NULL: forward only
+  double* row_sums;      // NULL, or [padded_rows]: sum over j of e_ij
+  const float* bias;     // NULL, or [padded_rows]: e_ij = 2^(y_ij - shift - bias_i - bias_j)
   float shift;
   int32_t block;
 };
@@ -106,19 +105,20 @@ struct UniformityPass {
 struct CosinePass {
   const Layout* x_layout;
   const Layout* y_layout;
-  const float* left;   // of x
-  const float* right;  // of y
-  float* out;          // [x.rows, y.rows]
-  int32_t mirror;      // 1: x and y are one matrix, only upper blocks come, both halves are written
-  int32_t stream;      // 1: write past the caches
+  const float* x_panels;
+  const float* x_grouped;
+  const float* y_panels;
+  float* out;      // [x.rows, y.rows]
+  int32_t mirror;  // 1: x and y are one matrix, only upper blocks come, both halves are written
+  int32_t stream;  // 1: write past the caches
   int32_t block;
 };
 
 struct ApplyPass {
   const Layout* x_layout;
   const Layout* y_layout;
-  const float* x_left;
-  const float* y_left;
+  const float* x_grouped;
+  const float* y_grouped;
   float* x_sums;  // NULL: not wanted
   float* y_sums;
   const float* upstream;  // [x.rows, y.rows]
@@ -213,10 +213,11 @@ struct Bfloat16Table {
 struct KernelTable {
   const char* name;
   int32_t width;
+  int32_t grouped_rows;  // 1: dot products read their rows in groups, so every pass needs them
   void (*pack)(PackJob* job);
   NtXentTable nt_xent;
   double (*uniformity)(const UniformityPass& pass, const BlockPair& pair, const Scratch& scratch);
-  void (*half_squares)(const Layout& layout, const float* left, const float* right, int64_t first, int64_t last, float* tile, float* out);
+  void (*half_squares)(const Layout& layout, const float* panels, int64_t first, int64_t last, float* tile, float* out);
   float (*uniformity_peak)(const UniformityPass& pass, const BlockPair& pair, const Scratch& scratch);
   void (*cosine_store)(const CosinePass& pass, const BlockPair& pair, const Scratch& scratch);
   float (*cosine_apply)(const ApplyPass& pass, const BlockPair& pair, const Scratch& scratch);

@@ -44,8 +44,8 @@ double multiply_adds(int64_t rows, int64_t others, int64_t cols) {
 
 struct Buffers {
   Buffers(Arena& arena, const ck_matrix& x_matrix, const ck_matrix& y_matrix, const Call& call, int threads, const Cut& cut, int64_t k)
-      : x(arena, x_matrix, call.kernels().width, true, false, false),
-        y(arena, y_matrix, call.kernels().width, true, true, false),
+      : x(arena, x_matrix, call.kernels().width, layouts(call, false), false),
+        y(arena, y_matrix, call.kernels().width, COLUMNS, false),
         scratch(arena, threads),
         partner(arena.take<int32_t>(x.layout.padded_rows)),
         candidates(arena.take<NearestCandidate>(threads * cut.block * cut.capacity)),
@@ -92,8 +92,9 @@ void nearest(const ck_matrix& x, const ck_matrix& y, int64_t k, bool exclude_sam
     NearestPass pass = {};
     pass.x_layout = &b.x.layout;
     pass.y_layout = &b.y.layout;
-    pass.left = b.x.left;
-    pass.right = b.y.right;
+    pass.x_panels = b.x.panels;
+    pass.x_grouped = b.x.grouped;
+    pass.y_panels = b.y.panels;
     pass.partner = exclude_same_index ? b.partner : nullptr;
     pass.k = k;
     pass.capacity = cut.capacity;

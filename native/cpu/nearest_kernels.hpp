@@ -17,8 +17,9 @@ struct NearestCandidate {
 struct NearestPass {
   const Layout* x_layout;
   const Layout* y_layout;
-  const float* left;       // of x
-  const float* right;      // of y
+  const float* x_panels;
+  const float* x_grouped;
+  const float* y_panels;
   const int32_t* partner;  // NULL, or the row of y that is no neighbour of each row of x
   int64_t k, capacity;
   NearestCandidate* candidates;  // [rows][capacity]

@@ -46,7 +46,8 @@ void nearest(const NearestPass& pass, const BlockPair& pair, const Scratch& scra
     policy.pass = &pass;
     policy.first_row = pair.row_first;
     policy.first_col = block.col_first;
-    walk(block, *pass.x_layout, pass.left, *pass.y_layout, pass.right, pass.partner, nullptr, scratch, policy);
+    walk(block, {*pass.x_layout, pass.x_panels, pass.x_grouped}, {*pass.y_layout, pass.y_panels, nullptr}, pass.partner, nullptr, scratch,
+         policy);
   });
 }
 

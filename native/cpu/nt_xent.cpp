@@ -31,7 +31,8 @@ struct RowTotals {
 
 struct Buffers {
   Buffers(Arena& arena, const ck_matrix& z, bool gradients, const Call& call, int threads)
-      : packed(arena, z, call.kernels().width, call.bfloat16() == nullptr, call.bfloat16() == nullptr, call.options().stats != 0),
+      : packed(arena, z, call.kernels().width, call.bfloat16() == nullptr ? layouts(call, gradients) : NO_LAYOUTS,
+               call.options().stats != 0),
         rounded(arena, packed.layout, gradients, call.bfloat16()),
         scratch(arena, threads, call.bfloat16() != nullptr),
         finish(arena, z.rows, z.cols, threads),
@@ -39,7 +40,7 @@ struct Buffers {
         jobs(arena.take<PairJob>(Schedule::job_count(z.rows, -1, side))),
         turns(arena.take<std::atomic<uint32_t>>(Schedule::turn_count(z.rows, -1, side))) {
     const int64_t rows = packed.layout.padded_rows;
-    sums = gradients ? arena.take<float>(left_floats(packed.layout)) : nullptr;
+    sums = gradients ? arena.take<float>(grouped_floats(packed.layout)) : nullptr;
     partner = arena.take<int32_t>(rows);
     row_sums = arena.take<double>(rows);
     positive = arena.take<double>(rows);
@@ -151,9 +152,8 @@ class NtXent {
     NtXentPass pass = {};
     pass.sums_layout = &b_.packed.layout;
     pass.layout = bfloat16_ != nullptr ? &b_.rounded.words : &b_.packed.layout;
-    pass.left = bfloat16_ != nullptr ? b_.rounded.left : b_.packed.left;
-    pass.right = bfloat16_ != nullptr ? b_.rounded.right : b_.packed.right;
-    pass.rows = bfloat16_ != nullptr ? b_.rounded.pairs : b_.packed.left;
+    pass.panels = bfloat16_ != nullptr ? b_.rounded.panels : b_.packed.panels;
+    pass.grouped = bfloat16_ != nullptr ? b_.rounded.pairs : b_.packed.grouped;
     pass.scale = static_cast<float>(LOG2_E / call_.options().temperature);
     pass.sums = b_.sums;
     pass.partner = b_.partner;

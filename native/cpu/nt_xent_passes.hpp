@@ -8,6 +8,8 @@
 namespace ck {
 namespace CK_ISA {
 
+CK_INLINE Side side(const NtXentPass& pass) { return {*pass.layout, pass.panels, pass.grouped}; }
+
 // NT-Xent forward: e = 2^(y - shift) into the sums of both rows.
 template <bool PEAKS>
 struct NtXentForward {
@@ -40,8 +42,7 @@ CK_INLINE void nt_xent_forward_blocks(const NtXentPass& pass, const BlockPair& p
     policy.peaks.rows = scratch.row_peaks;
     policy.peaks.cols = scratch.col_peaks;
     if (PEAKS) policy.peaks.clear(block.count, BLOCK_LARGE);
-    walk(block, *pass.layout, pass.left, *pass.layout, pass.right, pass.partner, pass.positive_peaks, scratch, policy,
-         Products::of(pass.scale));
+    walk(block, side(pass), side(pass), pass.partner, pass.positive_peaks, scratch, policy, Products::of(pass.scale));
     policy.sums.flush_rows(block, pass.row_sums);
     policy.sums.flush_cols(block, pass.row_sums);
     if (PEAKS) policy.peaks.flush(block, pass.row_peaks);
@@ -86,9 +87,10 @@ CK_INLINE bool any_weight(const float* weights, int64_t first, int64_t last) {
 template <class Products, bool REPAIR, class Policy>
 CK_INLINE void apply_coefficients(const Block& block, const NtXentPass& pass, const Scratch& scratch, Policy& policy) {
   const Products products = Products::of(pass.scale);
-  walk<REPAIR>(block, *pass.layout, pass.left, *pass.layout, pass.right, pass.partner, nullptr, scratch, policy, products);
-  apply(block, *pass.sums_layout, pass.rows, pass.sums, *pass.sums_layout, pass.rows, pass.sums, Products::coefficients(scratch), !REPAIR,
-        products, scratch.coefficients);
+  // Words of two rows, which bfloat16's coefficients are applied to, are no operand of dot products.
+  walk<REPAIR, Products::PER_WORD == 1>(block, side(pass), side(pass), pass.partner, nullptr, scratch, policy, products);
+  apply(block, *pass.sums_layout, pass.grouped, pass.sums, *pass.sums_layout, pass.grouped, pass.sums, Products::coefficients(scratch),
+        !REPAIR, products, scratch.coefficients);
 }
 
 template <class Products>
@@ -152,7 +154,7 @@ void nt_xent_repair_forward(const NtXentPass& pass, const BlockPair& pair, const
     policy.sums.rows = scratch.row_lanes;
     policy.sums.cols = scratch.col_lanes;
     policy.sums.clear(block.count, BLOCK_LARGE);
-    walk<true>(block, *pass.layout, pass.left, *pass.layout, pass.right, pass.partner, nullptr, scratch, policy, Products::of(pass.scale));
+    walk<true>(block, side(pass), side(pass), pass.partner, nullptr, scratch, policy, Products::of(pass.scale));
     policy.sums.flush_rows(block, pass.row_sums);
   });
 }

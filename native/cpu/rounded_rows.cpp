@@ -6,9 +6,8 @@ RoundedRows::RoundedRows(Arena& arena, const Layout& layout, bool gradients, con
   if (kernels == nullptr) return;
   words = make_layout(layout.rows, (layout.cols + 1) / 2, layout.width);
   rows = arena.take<float>(layout.rows * layout.cols);
-  left = arena.take<float>(left_floats(words));
-  right = arena.take<float>(right_floats(words));
-  if (gradients) pairs = arena.take<float>(left_floats(layout) / 2);
+  panels = arena.take<float>(panel_floats(words));
+  if (gradients) pairs = arena.take<float>(grouped_floats(layout) / 2);
   lengths = arena.take<double>(layout.padded_rows);
 }
 
@@ -21,8 +20,7 @@ void round_job(const Call& call, Packed& packed, const RoundedRows& rounded, int
   job.last = job.first + PACK_ROWS;
   job.normalize = call.options().normalize;
   job.rounded = rounded.rows;
-  job.left = rounded.left;
-  job.right = rounded.right;
+  job.panels = rounded.panels;
   job.pairs = rounded.pairs;
   job.lengths = rounded.lengths;
   job.norms = packed.norms;

@@ -10,10 +10,9 @@ struct RoundedRows {
   // Takes nothing when `kernels` is NULL; `gradients`: with the operand of the second product.
   RoundedRows(Arena& arena, const Layout& layout, bool gradients, const Bfloat16Table* kernels);
 
-  Layout words;           // of left and right
+  Layout words;           // of the panels
   float* rows = nullptr;  // [rows, cols]: the rounded rows in float32
-  float* left = nullptr;
-  float* right = nullptr;
+  float* panels = nullptr;
   float* pairs = nullptr;
   double* lengths = nullptr;  // [padded_rows]: |x|
 };

@@ -25,18 +25,13 @@ CK_INLINE bool is_finite(double norm) { return norm <= 1e300; }  // false for Na
 
 double dot(const float* a, const float* b, int64_t cols) { return dot_rows(a, b, cols); }
 
-// u * scale of one row into its places of the left layout; padding columns are zero.
-CK_INLINE void pack_left(const float* x, double factor, int64_t cols, int64_t chunks, float* left) {
+// A row's piece of NR dimensions, `count` of them real: times factor, the others zero.
+CK_INLINE void scale_piece(const float* x, double factor, int64_t count, float* out) {
   const Doubles f = double_broadcast(factor);
-  for (int64_t chunk = 0; chunk < chunks; ++chunk) {
-    float* out = left + chunk * GROUP * NR;
-    const float* in = x + chunk * NR;
-    const int64_t count = cols - chunk * NR < NR ? cols - chunk * NR : NR;
-    int64_t k = 0;
-    for (; k + DOUBLE_LANES <= count; k += DOUBLE_LANES) floats_from_double(out + k, double_mul(double_from_floats(in + k), f));
-    for (; k < count; ++k) out[k] = static_cast<float>(in[k] * factor);
-    for (; k < NR; ++k) out[k] = 0.0f;
-  }
+  int64_t k = 0;
+  for (; k + DOUBLE_LANES <= count; k += DOUBLE_LANES) floats_from_double(out + k, double_mul(double_from_floats(x + k), f));
+  for (; k < count; ++k) out[k] = static_cast<float>(x[k] * factor);
+  for (; k < NR; ++k) out[k] = 0.0f;
 }
 
 CK_INLINE void add_scaled_row(const float* x, double factor, int64_t cols, double* sum) {
@@ -46,27 +41,41 @@ CK_INLINE void add_scaled_row(const float* x, double factor, int64_t cols, doubl
   for (; k < cols; ++k) sum[k] += x[k] * factor;
 }
 
-// NR rows of the left layout, transposed into one panel of the right layout.
-CK_INLINE void pack_right(const Layout& layout, const float* left, int64_t first, float* right) {
-  float* panel = right + first / NR * layout.panel_stride;
-  const float* rows[NR];
-  for (int r = 0; r < NR; ++r) rows[r] = left + (first + r) / GROUP * layout.group_stride + (first + r) % GROUP * NR;
-  for (int64_t k = 0; k < layout.cols; k += LANES) {
-    const int64_t in = k / NR * GROUP * NR + k % NR;
-    const int64_t count = layout.cols - k < LANES ? layout.cols - k : LANES;
+// out[k][r] = pieces[r][k] of NR rows, for k < count: a chunk of a panel.
+CK_INLINE void turn_pieces(const float* const* pieces, int64_t count, float* out) {
+  for (int64_t k = 0; k < count; k += LANES) {
+    const int64_t some = smaller(LANES, count - k);
     for (int half = 0; half < NR; half += LANES) {
       Floats square[LANES];
 #pragma GCC unroll 16
-      for (int r = 0; r < LANES; ++r) square[r] = load(rows[half + r] + in);
+      for (int r = 0; r < LANES; ++r) square[r] = load(pieces[half + r] + k);
       transpose(square);
-      float* out = panel + k * NR + half;
-      if (count == LANES) {
+      float* to = out + k * NR + half;
+      if (some == LANES) {
 #pragma GCC unroll 16
-        for (int r = 0; r < LANES; ++r) store(out + r * NR, square[r]);
+        for (int r = 0; r < LANES; ++r) store(to + r * NR, square[r]);
       } else {
-        for (int r = 0; r < count; ++r) store(out + r * NR, square[r]);
+        for (int r = 0; r < some; ++r) store(to + r * NR, square[r]);
       }
     }
+  }
+}
+
+// NR rows from `first` on, times their factors, in the layouts that are wanted: a chunk of every row, then the chunk of the panel.
+CK_INLINE void pack_panel(const PackJob& job, int64_t first, const double* factors) {
+  const Layout& layout = *job.layout;
+  alignas(64) float chunk_of_rows[NR][NR];
+  const float* pieces[NR];
+  for (int64_t chunk = 0; chunk < layout.chunks; ++chunk) {
+    const int64_t done = chunk * NR, count = smaller(NR, layout.cols - done);
+    for (int r = 0; r < NR; ++r) {
+      const int64_t row = first + r;
+      float* piece = job.grouped == nullptr ? chunk_of_rows[r]
+                                            : job.grouped + row / GROUP * layout.group_stride + chunk * GROUP * NR + row % GROUP * NR;
+      scale_piece(job.data + row * layout.cols + done, factors[r], row < layout.rows ? count : 0, piece);
+      pieces[r] = piece;
+    }
+    if (job.panels != nullptr) turn_pieces(pieces, count, job.panels + first / NR * layout.panel_stride + done * NR);
   }
 }
 
@@ -83,33 +92,31 @@ void pack(PackJob* job) {
   }
   if (job->column_sum != nullptr)
     for (int64_t k = 0; k < cols; ++k) job->column_sum[k] = 0.0;
+  double factors[NR];
   for (int64_t row = job->first; row < job->last; ++row) {
-    float* left = job->left + row / GROUP * layout.group_stride + row % GROUP * NR;
+    double& factor = factors[row % NR];
     if (row >= layout.rows) {
-      job->norms[row] = 0.0;
-      for (int64_t chunk = 0; chunk < layout.chunks; ++chunk)
-        for (int k = 0; k < NR; ++k) left[chunk * GROUP * NR + k] = 0.0f;
-      continue;
-    }
-    const float* x = job->data + row * cols;
-    const double norm = norm_of(x, cols);
-    if (!is_finite(norm)) {
-      job->totals.bad_row = row;
-      return;
-    }
-    job->norms[row] = norm;
-    if (norm == 0.0) {
-      ++job->totals.zero_rows;
+      job->norms[row] = factor = 0.0;
     } else {
-      if (norm < job->totals.smallest_norm) job->totals.smallest_norm = norm;
-      if (norm > job->totals.largest_norm) job->totals.largest_norm = norm;
+      const float* x = job->data + row * cols;
+      const double norm = norm_of(x, cols);
+      if (!is_finite(norm)) {
+        job->totals.bad_row = row;
+        return;
+      }
+      job->norms[row] = norm;
+      if (norm == 0.0) {
+        ++job->totals.zero_rows;
+      } else {
+        if (norm < job->totals.smallest_norm) job->totals.smallest_norm = norm;
+        if (norm > job->totals.largest_norm) job->totals.largest_norm = norm;
+      }
+      const double unit = !job->normalize ? 1.0 : norm > 0.0 ? 1.0 / norm : 0.0;
+      if (job->column_sum != nullptr) add_scaled_row(x, unit, cols, job->column_sum);
+      factor = unit * job->scale;
     }
-    const double unit = !job->normalize ? 1.0 : norm > 0.0 ? 1.0 / norm : 0.0;
-    pack_left(x, unit * job->scale, cols, layout.chunks, left);
-    if (job->column_sum != nullptr) add_scaled_row(x, unit, cols, job->column_sum);
+    if ((row + 1) % NR == 0) pack_panel(*job, row + 1 - NR, factors);
   }
-  if (job->right != nullptr)
-    for (int64_t row = job->first; row < job->last; row += NR) pack_right(layout, job->left, row, job->right);
 }
 
 // What does not round to a float32: half a unit beyond the largest one.

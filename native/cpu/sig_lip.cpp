@@ -29,8 +29,8 @@ double multiply_adds(int64_t rows, int64_t cols, bool gradients) {
 
 struct Buffers {
   Buffers(Arena& arena, const ck_matrix& x_matrix, const ck_matrix& y_matrix, bool gradients, const Call& call, int threads)
-      : x(arena, x_matrix, call.kernels().width, true, false, call.options().stats != 0),
-        y(arena, y_matrix, call.kernels().width, true, true, call.options().stats != 0),
+      : x(arena, x_matrix, call.kernels().width, layouts(call, gradients), call.options().stats != 0),
+        y(arena, y_matrix, call.kernels().width, layouts(call, gradients), call.options().stats != 0),
         x_finish(arena, x_matrix.rows, x_matrix.cols, threads),
         y_finish(arena, y_matrix.rows, y_matrix.cols, threads),
         scratch(arena, threads),
@@ -38,8 +38,8 @@ struct Buffers {
         jobs(arena.take<PairJob>(Schedule::job_count(x_matrix.rows, x_matrix.rows, job))),
         job_sums(arena.take<double>(Schedule::job_count(x_matrix.rows, x_matrix.rows, job))),
         turns(arena.take<std::atomic<uint32_t>>(Schedule::turn_count(x_matrix.rows, x_matrix.rows, job))),
-        x_sums(gradients ? arena.take<float>(left_floats(x.layout)) : nullptr),
-        y_sums(gradients ? arena.take<float>(left_floats(y.layout)) : nullptr) {
+        x_sums(gradients ? arena.take<float>(grouped_floats(x.layout)) : nullptr),
+        y_sums(gradients ? arena.take<float>(grouped_floats(y.layout)) : nullptr) {
     const int64_t padded = x.layout.padded_rows;
     partner = arena.take<int32_t>(padded);
     totals = arena.take<double>(padded);
@@ -133,14 +133,15 @@ class SigLip {
     std::fill_n(b_.peaks, b_.x.layout.padded_rows, -3e38f);
     ContrastPass pass = {};
     pass.rows.layout = &b_.x.layout;
-    pass.rows.left = b_.x.left;
+    pass.rows.panels = b_.x.panels;
+    pass.rows.grouped = b_.x.grouped;
     pass.rows.sums = b_.x_sums;
     pass.rows.totals = b_.totals;
     pass.rows.peaks = b_.peaks;
     pass.cols.layout = &b_.y.layout;
-    pass.cols.left = b_.y.left;
+    pass.cols.panels = b_.y.panels;
+    pass.cols.grouped = b_.y.grouped;
     pass.cols.sums = b_.y_sums;
-    pass.right = b_.y.right;
     pass.partner = b_.partner;
     pass.block = static_cast<int32_t>(block_rows(rows_));
     if (gradients) {
@@ -194,7 +195,7 @@ class SigLip {
     const double count = static_cast<double>(rows_);
     result.positive_similarity = positive_similarity_ / count;
     if (rows_ == 1) return;  // nothing to compare the one pair with
-    call_.kernels().contrast.pair_products({&b_.x.layout, b_.x.left, &b_.y.layout, b_.y.right, b_.partner, 0, rows_, b_.positive_peaks});
+    call_.kernels().contrast.pair_products({&b_.x.layout, b_.x.panels, &b_.y.layout, b_.y.panels, b_.partner, 0, rows_, b_.positive_peaks});
     int64_t hits = 0;
     for (int64_t i = 0; i < rows_; ++i) hits += b_.positive_peaks[i] > b_.peaks[i];
     result.accuracy = static_cast<double>(hits) / count;

@@ -89,7 +89,7 @@ CK_INLINE double sig_lip_blocks(const ContrastPass& pass, float bias, const Bloc
     policy.bias = broadcast(bias);
     fill(policy.losses, BLOCK_LARGE * LANES, 0.0f);
     fill(policy.peaks, BLOCK_LARGE * LANES, EXCLUDED);
-    walk(block, *pass.rows.layout, pass.rows.left, *pass.cols.layout, pass.right, pass.partner, nullptr, scratch, policy);
+    walk(block, side(pass.rows), side(pass.cols), pass.partner, nullptr, scratch, policy);
     flush_lanes(block, policy.losses, pass.rows.totals);
     alignas(64) float largest[BLOCK_LARGE];
     fold(policy.peaks, block.count, largest, [](Floats a, Floats b) CK_LAMBDA_INLINE { return maximum(a, b); });

@@ -141,8 +141,8 @@ class SupCon {
       job.first = index * PACK_ROWS;
       job.last = job.first + PACK_ROWS;
       job.scale = scale_;
-      job.left = b_.within.left;
-      job.right = b_.within.right;
+      job.panels = b_.within.panels;
+      job.grouped = b_.within.grouped;
       job.norms = b_.within.norms;
       call_.kernels().pack(&job);
     });
@@ -194,8 +194,8 @@ class SupCon {
   ClassPass pass() const {
     ClassPass pass = {};
     pass.layout = &b_.within.layout;
-    pass.left = b_.within.left;
-    pass.right = b_.within.right;
+    pass.panels = b_.within.panels;
+    pass.grouped = b_.within.grouped;
     pass.labels = b_.labels;
     pass.bias = b_.bias;
     pass.sign = 1.0f;
@@ -208,7 +208,7 @@ class SupCon {
     pass.offset = b_.offset;
     pass.sums = b_.sums;
     pass.slopes = b_.slopes;
-    pass.apply_left = b_.units.left;
+    pass.applied = b_.units.grouped;
     pass.gradient = b_.gradient;
     // Pairs of small classes lie close to the diagonal: small blocks hold fewer others.
     pass.block = rows_ / classes_ < BLOCK_LARGE ? BLOCK_SMALL : static_cast<int32_t>(b_.contrast.block);
@@ -240,8 +240,8 @@ class SupCon {
     }
     if (stats) {  // of the rows themselves, by the arithmetic that the negatives' largest similarity comes from
       ClassPass similarities = pass;
-      similarities.left = b_.units.left;
-      similarities.right = b_.units.right;
+      similarities.panels = b_.units.panels;
+      similarities.grouped = b_.units.grouped;
       similarities.bias = b_.no_bias;
       similarities.peaks = b_.similarity_peaks;
       walk(similarities, kernels.class_peaks);

@@ -18,12 +18,12 @@ struct Buffers {
   Buffers(Arena& arena, int64_t rows, int64_t cols, bool gradients, const Call& call, int threads)
       : sorted(arena.take<float>(rows * cols)),
         relative(arena.take<float>(rows * cols)),
-        units(arena, {sorted, rows, cols}, call.kernels().width, true, true, true),
-        within(arena, {relative, rows, cols}, call.kernels().width, true, true, false),
+        units(arena, {sorted, rows, cols}, call.kernels().width, layouts(call, gradients), true),
+        within(arena, {relative, rows, cols}, call.kernels().width, layouts(call, false), false),
         contrast(arena, units, units, false),
         scratch(arena, threads),
         finish(arena, rows, cols, threads),
-        gradient(gradients ? arena.take<float>(left_floats(units.layout)) : nullptr) {
+        gradient(gradients ? arena.take<float>(grouped_floats(units.layout)) : nullptr) {
     const int64_t padded = units.layout.padded_rows;
     jobs = arena.take<PairJob>(Schedule::job_count(rows, -1, contrast.job));
     turns = arena.take<std::atomic<uint32_t>>(Schedule::turn_count(rows, -1, contrast.job));

@@ -26,9 +26,9 @@ constexpr int CACHE_LINE = 16;                  // floats
 constexpr int BLOCK_STRIDE = BLOCK_LARGE + 16;  // row stride of a block of coefficients: no power of two
 
 // A dot product is summed in blocks of dimensions, each from 0, and the blocks are added: what rounding costs then is near that
-// of one block. Cosines near 1 of 128 dimensions: 0.9e-7 rms in blocks of 64, 1.6e-7 in one (measured); 64 costs no time, 32 costs
-// 2 % at 128 dimensions, which is why only shorter rows take it. The more blocks, the smaller the share of each and its error: from
-// 384 dimensions on blocks of 128 are as exact as 64 are at 128, and a tile is put down and taken up again half as often.
+// of one block. Cosines near 1 of 128 dimensions: 0.9e-7 rms in blocks of 64, 1.6e-7 in one (measured); 64 costs 2 % of a forward at
+// 128 dimensions, 32 another 2 %, which is why only shorter rows take it. The more blocks, the smaller the share of each and its error:
+// from 384 dimensions on blocks of 128 are as exact as 64 are at 128, and a tile is put down and taken up again half as often.
 constexpr int DOT_BLOCK = 64;
 constexpr int DOT_BLOCK_SHORT = 32;
 constexpr int DOT_BLOCK_LONG = 128;
@@ -38,8 +38,9 @@ constexpr int LONG_ROW = 384;
 // Dimensions that are summed from 0. They depend on the number of dimensions only: equal rows give equal bits wherever they stand.
 constexpr int64_t dot_block(int64_t cols) { return cols < SHORT_ROW ? DOT_BLOCK_SHORT : cols < LONG_ROW ? DOT_BLOCK : DOT_BLOCK_LONG; }
 
-// Long rows are taken in slices of dimensions, so that a block's share of both operands stays in the caches while its tiles are
-// walked; the sums so far wait in the memory of the block's coefficients. Slices of 128 took 7 to 10 % longer at 768 dimensions.
+// Where tiles read their rows in groups (tile.hpp), long rows are taken in slices of dimensions, so that a block's share of both operands
+// stays in the caches while its tiles are walked; the sums so far wait in the memory of the block's coefficients (AVX2: 2 % at 768
+// dimensions). Slices of 128 took 7 to 10 % longer.
 constexpr int SLICE = 256;
 static_assert(SLICE % DOT_BLOCK_LONG == 0, "slices must be whole blocks: a row's sum does not depend on them");
 

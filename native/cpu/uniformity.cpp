@@ -17,14 +17,14 @@ namespace {
 
 struct Buffers {
   Buffers(Arena& arena, const ck_matrix& x, bool gradients, const Call& call, int threads)
-      : packed(arena, x, call.kernels().width, true, true, false),
+      : packed(arena, x, call.kernels().width, layouts(call, gradients), false),
         scratch(arena, threads),
         finish(arena, x.rows, x.cols, threads),
         side(job_rows(x.rows)),
         jobs(arena.take<PairJob>(Schedule::job_count(x.rows, -1, side))),
         totals(arena.take<double>(Schedule::job_count(x.rows, -1, side))),
         turns(arena.take<std::atomic<uint32_t>>(Schedule::turn_count(x.rows, -1, side))) {
-    sums = gradients ? arena.take<float>(left_floats(packed.layout)) : nullptr;
+    sums = gradients ? arena.take<float>(grouped_floats(packed.layout)) : nullptr;
     bias = arena.take<float>(packed.layout.padded_rows);
     row_sums = gradients && !call.normalize() ? arena.take<double>(packed.layout.padded_rows) : nullptr;
   }
@@ -69,8 +69,8 @@ void uniformity(const ck_matrix& x, double t, const ck_options& options, float* 
   if (!call.normalize()) {
     // From the arithmetic of the tiles, so that equal rows are at distance 0 exactly.
     call.each(threads, job_count(b.packed.layout.padded_rows, PACK_ROWS), [&](int64_t job, int slot) {
-      call.kernels().half_squares(b.packed.layout, b.packed.left, b.packed.right, job * PACK_ROWS, (job + 1) * PACK_ROWS,
-                                  b.scratch.of(slot).tile, b.bias);
+      call.kernels().half_squares(b.packed.layout, b.packed.panels, job * PACK_ROWS, (job + 1) * PACK_ROWS, b.scratch.of(slot).tile,
+                                  b.bias);
     });
   } else if (zeros > 0) {
     for (int64_t i = 0; i < b.packed.layout.padded_rows; ++i) b.bias[i] = static_cast<float>(b.packed.norms[i] > 0.0 ? 0.5 * unit : ABSENT);
@@ -79,8 +79,8 @@ void uniformity(const ck_matrix& x, double t, const ck_options& options, float* 
   Schedule schedule(x.rows, -1, b.side, b.jobs, b.turns);
   UniformityPass pass = {};
   pass.layout = &b.packed.layout;
-  pass.left = b.packed.left;
-  pass.right = b.packed.right;
+  pass.panels = b.packed.panels;
+  pass.grouped = b.packed.grouped;
   pass.sums = b.sums;
   pass.row_sums = b.row_sums;
   pass.bias = biased ? b.bias : nullptr;

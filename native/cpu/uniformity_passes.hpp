@@ -48,6 +48,8 @@ struct Uniformity {
   }
 };
 
+CK_INLINE Side side(const UniformityPass& pass) { return {*pass.layout, pass.panels, pass.grouped}; }
+
 template <bool BIAS, bool COEFFICIENTS, bool ROW_SUMS>
 CK_INLINE double uniformity_blocks(const UniformityPass& pass, const BlockPair& pair, const Scratch& scratch) {
   double total = 0.0;
@@ -60,13 +62,14 @@ CK_INLINE double uniformity_blocks(const UniformityPass& pass, const BlockPair& 
     policy.bias = pass.bias;
     policy.first_col = block.col_first;
     policy.shift = broadcast(pass.shift);
-    walk(block, *pass.layout, pass.left, *pass.layout, pass.right, nullptr, nullptr, scratch, policy);
+    walk<false, COEFFICIENTS>(block, side(pass), side(pass), nullptr, nullptr, scratch, policy);
     total += policy.sum;
     if (ROW_SUMS) {
       policy.sums.flush_rows(block, pass.row_sums);
       policy.sums.flush_cols(block, pass.row_sums);
     }
-    if (COEFFICIENTS) apply(block, *pass.layout, pass.left, pass.sums, *pass.layout, pass.left, pass.sums, scratch.coefficients, true);
+    if (COEFFICIENTS)
+      apply(block, *pass.layout, pass.grouped, pass.sums, *pass.layout, pass.grouped, pass.sums, scratch.coefficients, true);
   });
   return total;
 }
@@ -81,13 +84,13 @@ double uniformity(const UniformityPass& pass, const BlockPair& pair, const Scrat
 }
 
 // y_ii / 2 of rows [first, last), by the same arithmetic as every other y: the diagonal of the tiles that hold it.
-void half_squares(const Layout& layout, const float* left, const float* right, int64_t first, int64_t last, float* tile, float* out) {
+void half_squares(const Layout& layout, const float* panels, int64_t first, int64_t last, float* tile, float* out) {
   Ahead none;
   for (int64_t row = first; row < last; row += MR) {
-    const float* rows = left + row / GROUP * layout.group_stride + row % GROUP * NR;
+    const PanelRows rows = PanelRows::of(layout, panels, row);
     for (int64_t col = row / NR * NR; col < row + MR; col += NR) {
-      stored_dot_tile<NR, true>(Float32Products(), rows, right + col / NR * layout.panel_stride, layout.cols, dot_block(layout.cols),
-                                nullptr, none, tile);
+      stored_dot_tile<NR, true>(Float32Products(), rows, panel_at(layout, panels, col), layout.cols, dot_block(layout.cols), nullptr, none,
+                                tile);
       for (int64_t i = row > col ? row : col; i < row + MR && i < col + NR; ++i) out[i] = 0.5f * tile[(i - row) * NR + i - col];
     }
   }
@@ -116,7 +119,7 @@ float uniformity_peak(const UniformityPass& pass, const BlockPair& pair, const S
   policy.peak = broadcast(EXCLUDED);
   for_blocks(pair, pass.block, [&](const Block& block) {
     policy.first_col = block.col_first;
-    walk<true>(block, *pass.layout, pass.left, *pass.layout, pass.right, nullptr, nullptr, scratch, policy);
+    walk<true>(block, side(pass), side(pass), nullptr, nullptr, scratch, policy);
   });
   return max_lanes(policy.peak);
 }

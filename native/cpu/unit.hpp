@@ -24,6 +24,7 @@ namespace CK_ISA {
 constexpr KernelTable make_table(const char* name) {
   return {name,
           NR,
+          PANEL_ROWS ? 0 : 1,
           pack,
           nt_xent_table<Float32Products>(),
           uniformity,

@@ -24,8 +24,8 @@ double multiply_adds(int64_t items, int64_t columns, bool gradients) {
 
 struct Buffers {
   Buffers(Arena& arena, const ck_matrix& a_batch, const ck_matrix& b_batch, const Call& call, int threads, bool gradients)
-      : a(arena, a_batch, call, true, true, gradients),
-        b(arena, b_batch, call, true, true, gradients),
+      : a(arena, a_batch, call, gradients),
+        b(arena, b_batch, call, gradients),
         scratch(arena, threads),
         job(job_rows(a_batch.cols)),
         jobs(arena.take<PairJob>(Schedule::job_count(a_batch.cols, -1, job))),
@@ -119,11 +119,11 @@ class VicReg {
     std::fill_n(b_.squares, view.packed.layout.padded_rows, 0.0);
     ContrastPass pass = {};
     pass.rows.layout = &view.packed.layout;
-    pass.rows.left = view.packed.left;
+    pass.rows.panels = view.packed.panels;
+    pass.rows.grouped = view.packed.grouped;
     pass.rows.sums = view.sums;
     pass.rows.totals = b_.squares;
     pass.cols = pass.rows;
-    pass.right = view.packed.right;
     pass.block = static_cast<int32_t>(block_rows(columns_.count()));
     Schedule schedule(columns_.count(), -1, b_.job, b_.jobs, b_.turns);
     call_.pairs(threads_, schedule, [&](const BlockPair& pair, int64_t, int slot) {

@@ -1,4 +1,4 @@
-// The losses beside NT-Xent against float64: sizes where blocks, jobs and slices of dimensions end, temperatures where rows are
+// The losses beside NT-Xent against float64: sizes where blocks, jobs and blocks of dimensions end, temperatures where rows are
 // repaired, the same bits on any number of threads, and nothing written by a call that fails. The families of inputs are the
 // TypeScript tests' (test/kernels). Exit code 77 when this machine lacks the instruction set of CONTRASTIVE_KERNELS_ISA.
 #include "losses_reference.hpp"
