@@ -2,6 +2,7 @@
  * What a table of times leaves out: the cost of a call itself, small problems, and a machine that others use too. Each figure comes
  * with what is asked of it.
  */
+import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 import { ntXent } from 'contrastive-kernels';
 import { normalRows, temperature } from './cases.js';
@@ -54,6 +55,34 @@ async function busyMachine(threads: number, seconds: number): Promise<Figure> {
   }
 }
 
+const ROUNDS = 20000;
+const ANSWERING = `
+const { workerData } = require('node:worker_threads');
+const turn = new Int32Array(workerData);
+for (let round = 0; round < ${ROUNDS}; round++) {
+  while (Atomics.load(turn, 0) !== 2 * round + 1);
+  Atomics.store(turn, 0, 2 * round + 2);
+}`;
+
+/** A cache line that two threads write in turn. Cores that share a last-level cache hand it over several times faster than others. */
+async function lineBetweenCores(): Promise<Figure> {
+  const turn = new Int32Array(new SharedArrayBuffer(64));
+  const other = new Worker(ANSWERING, { eval: true, workerData: turn.buffer });
+  await once(other, 'online');
+  const round = (at: number) => {
+    Atomics.store(turn, 0, 2 * at + 1);
+    while (Atomics.load(turn, 0) !== 2 * at + 2);
+  };
+  for (let at = 0; at < ROUNDS / 2; at++) round(at);
+  const start = performance.now();
+  for (let at = ROUNDS / 2; at < ROUNDS; at++) round(at);
+  const nanoseconds = ((performance.now() - start) * 1e6) / ROUNDS;
+  await once(other, 'exit');
+  return { what: 'A cache line from one core to another, one way', value: `${nanoseconds.toFixed(0)} ns`, target: '' };
+}
+
 export async function measureConditions(threads: number, seconds: number): Promise<Figure[]> {
-  return [await callOverhead(seconds), await smallProblem(threads, seconds), await busyMachine(threads, seconds)];
+  const figures = [await callOverhead(seconds), await smallProblem(threads, seconds), await busyMachine(threads, seconds)];
+  if (threads > 1) figures.push(await lineBetweenCores());
+  return figures;
 }

@@ -146,10 +146,11 @@ ${askedLines(report).join('\n')}
 
 What keeps a share below 100 %, as measured on one block of 192 x 192 whose operands are in the second-level cache (Zen 5, AVX-512):
 dot products alone 96 to 100 %; with the exponential and the sums, 90 to 92 % at 128 dimensions and 96 % at 768; the coefficient products
-95 to 98 %. The rest is operands that come from the third level or from the other core's caches (some hundred nanoseconds a line where
-cores do not share one), packing, tiles cut by the diagonal, and the ends of passes, which two threads of a small problem wait for. A
-virtual machine adds what its neighbours take: there the same chain of multiply-adds that measures the peak averages 90 to 93 % of its
-best over seconds.
+95 to 98 %. The rest is operands that come from the third level or from the other core's caches, packing, tiles cut by the diagonal (1 % of
+the pairs at 4096 rows, 2 % at 2048), and the ends of passes, which two threads of a small problem wait for. A virtual machine adds what
+its neighbours take: there the same chain of multiply-adds that measures the peak averages 90 to 93 % of its best over seconds. And its
+two cores may share a last-level cache in one minute and not in the next: a line between them takes 28 or 165 nanoseconds then, packing 1 or
+3 % of a forward at 8192 x 128.
 
 | figure | measured | asked |
 |---|---|---|
