@@ -9,6 +9,8 @@
 namespace ck {
 namespace CK_ISA {
 
+static_assert(PANEL_ROWS, "there are no groups of words for dot products to read");
+
 // Two vectors of floats as bfloat16, in order.
 CK_INLINE __m512i to_bfloat16(Floats low, Floats high) { return (__m512i)_mm512_cvtne2ps_pbh(high, low); }
 
@@ -78,25 +80,22 @@ CK_INLINE void word_piece(const float* rounded, int64_t count, float* out) {
 
 // NR rounded rows from `first` on: their panel, and where they are wanted their words of two rows.
 CK_INLINE void pack_words(const RoundJob& job, int64_t first) {
-  const Layout &layout = *job.layout, &words = *job.words;
-  alignas(64) float chunk_of_rows[NR][NR];
-  const float* pieces[NR];
-  for (int64_t chunk = 0; chunk < words.chunks; ++chunk) {
-    const int64_t done = chunk * NR, count = smaller(NR, words.cols - done);
-    for (int r = 0; r < NR; ++r) {
-      const int64_t row = first + r;
-      word_piece(job.rounded + row * layout.cols + 2 * done, row < layout.rows ? layout.cols - 2 * done : 0, chunk_of_rows[r]);
-      pieces[r] = chunk_of_rows[r];
-    }
-    turn_pieces(pieces, count, job.panels + first / NR * words.panel_stride + done * NR);
-    if (job.pairs == nullptr) continue;
+  const Layout& layout = *job.layout;
+  const auto piece = [&](int64_t row, int64_t chunk, float* spare) {
+    const int64_t done = 2 * chunk * NR;
+    word_piece(job.rounded + row * layout.cols + done, row < layout.rows ? layout.cols - done : 0, spare);
+    return spare;
+  };
+  const auto pair = [&](int64_t chunk, const float* const* pieces) {
+    if (job.pairs == nullptr) return;
     for (int half = 0; half < 2 && 2 * chunk + half < layout.chunks; ++half)
       for (int r = 0; r < NR; r += 2) {
         const int64_t row = first + r;
         interleave(load_words(pieces[r] + half * LANES), load_words(pieces[r + 1] + half * LANES),
                    job.pairs + row / GROUP * layout.group_stride / 2 + ((2 * chunk + half) * GROUP + row % GROUP) / 2 * NR);
       }
-  }
+  };
+  pack_panel(*job.words, first, job.panels, piece, pair);
 }
 
 void pack_rounded(RoundJob* job) {

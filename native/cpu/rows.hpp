@@ -61,22 +61,30 @@ CK_INLINE void turn_pieces(const float* const* pieces, int64_t count, float* out
   }
 }
 
-// NR rows from `first` on, times their factors, in the layouts that are wanted: a chunk of every row, then the chunk of the panel.
-CK_INLINE void pack_panel(const PackJob& job, int64_t first, const double* factors) {
-  const Layout& layout = *job.layout;
-  alignas(64) float chunk_of_rows[NR][NR];
+// NR rows from `first` on, chunk after chunk: piece(row, chunk, spare) puts a row's piece of NR words into `spare`, or where it is wanted
+// besides, and returns where; they are turned into the panel's chunk unless `panels` is NULL; then use(chunk, pieces).
+template <class Piece, class Use>
+CK_INLINE void pack_panel(const Layout& layout, int64_t first, float* panels, Piece&& piece, Use&& use) {
+  alignas(64) float spare[NR][NR];
   const float* pieces[NR];
   for (int64_t chunk = 0; chunk < layout.chunks; ++chunk) {
-    const int64_t done = chunk * NR, count = smaller(NR, layout.cols - done);
-    for (int r = 0; r < NR; ++r) {
-      const int64_t row = first + r;
-      float* piece = job.grouped == nullptr ? chunk_of_rows[r]
-                                            : job.grouped + row / GROUP * layout.group_stride + chunk * GROUP * NR + row % GROUP * NR;
-      scale_piece(job.data + row * layout.cols + done, factors[r], row < layout.rows ? count : 0, piece);
-      pieces[r] = piece;
-    }
-    if (job.panels != nullptr) turn_pieces(pieces, count, job.panels + first / NR * layout.panel_stride + done * NR);
+    const int64_t done = chunk * NR;
+    for (int r = 0; r < NR; ++r) pieces[r] = piece(first + r, chunk, spare[r]);
+    if (panels != nullptr) turn_pieces(pieces, smaller(NR, layout.cols - done), panels + first / NR * layout.panel_stride + done * NR);
+    use(chunk, pieces);
   }
+}
+
+// The same of rows times their factors, in the layouts that are wanted.
+CK_INLINE void pack_scaled(const PackJob& job, int64_t first, const double* factors) {
+  const Layout& layout = *job.layout;
+  const auto piece = [&](int64_t row, int64_t chunk, float* spare) {
+    float* to = job.grouped == nullptr ? spare : job.grouped + row / GROUP * layout.group_stride + chunk * GROUP * NR + row % GROUP * NR;
+    const int64_t done = chunk * NR, count = row < layout.rows ? smaller(NR, layout.cols - done) : 0;
+    scale_piece(job.data + row * layout.cols + done, factors[row - first], count, to);
+    return to;
+  };
+  pack_panel(layout, first, job.panels, piece, [](int64_t, const float* const*) {});
 }
 
 void pack(PackJob* job) {
@@ -115,7 +123,7 @@ void pack(PackJob* job) {
       if (job->column_sum != nullptr) add_scaled_row(x, unit, cols, job->column_sum);
       factor = unit * job->scale;
     }
-    if ((row + 1) % NR == 0) pack_panel(*job, row + 1 - NR, factors);
+    if ((row + 1) % NR == 0) pack_scaled(*job, row + 1 - NR, factors);
   }
 }
 
