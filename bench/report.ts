@@ -150,7 +150,7 @@ dot products alone 96 to 100 %; with the exponential and the sums, 90 to 92 % at
 the pairs at 4096 rows, 2 % at 2048), and the ends of passes, which two threads of a small problem wait for. A virtual machine adds what
 its neighbours take: there the same chain of multiply-adds that measures the peak averages 90 to 93 % of its best over seconds. And its
 two cores may share a last-level cache in one minute and not in the next: a line between them takes 28 or 165 nanoseconds then, packing 1 or
-3 % of a forward at 8192 x 128.
+2 % of a forward at 8192 x 128.
 
 | figure | measured | asked |
 |---|---|---|
