@@ -170,7 +170,7 @@ async function main() {
   }
 
   let otherPeak: Report['otherPeak'] = {};
-  if (status.cpu?.instructionSet === 'avx512') {
+  if (status.cpu?.instructionSet === 'avx512' || status.cpu?.instructionSet === 'amx') {
     const own = rowsOn('avx2', process.argv.slice(1));
     if (own === null) absent['cpu with AVX2'] = 'its run failed';
     else {

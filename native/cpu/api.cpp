@@ -347,8 +347,8 @@ size_t ck_describe(char* buffer, size_t size) {
   const ck::Dispatch& chosen = ck::dispatch();
   const char* bfloat16 = chosen.bfloat16 != nullptr ? ",\"bfloat16\":[\"ntXent\"]" : "";
   const int length = chosen.kernels != nullptr
-                         ? std::snprintf(buffer, size, "{\"available\":true,\"instructionSet\":\"%s\",\"threads\":%d%s}",
-                                         chosen.kernels->name, ck::default_threads(), bfloat16)
+                         ? std::snprintf(buffer, size, "{\"available\":true,\"instructionSet\":\"%s\",\"threads\":%d%s}", chosen.name,
+                                         ck::default_threads(), bfloat16)
                          : std::snprintf(buffer, size, "{\"available\":false,\"reason\":\"%s\"}", chosen.reason);
   return length < 0 ? 0 : static_cast<size_t>(length);
 }

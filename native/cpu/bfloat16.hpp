@@ -28,6 +28,9 @@ CK_INLINE void interleave(__m512i first, __m512i second, float* out) {
 
 struct Bfloat16Products {
   static constexpr int PER_WORD = 2;
+  static constexpr int ROW = WORD_STRIDE;
+  static constexpr bool GROUPED_ROWS = false;
+  static constexpr int64_t block(int64_t cols) { return dot_block(cols); }
   Floats scale;  // log2(e) / temperature, applied to finished sums: what is rounded are the rows themselves
 
   static Bfloat16Products of(float scale) { return {broadcast(scale)}; }
@@ -40,9 +43,9 @@ struct Bfloat16Products {
   // Pairs of rows out of pairs of columns.
   static CK_INLINE const float* by_rows(const float* coefficients, int rows, int cols, float* out) {
     for (int r = 0; r < rows; r += 2) {
-      const float* first = coefficients + r * (BLOCK_STRIDE / 2);
+      const float* first = coefficients + r * ROW;
       for (int c = 0; c < cols; c += NR)
-        interleave(load_words(first + c / 2), load_words(first + BLOCK_STRIDE / 2 + c / 2), out + r / 2 * BLOCK_STRIDE + c);
+        interleave(load_words(first + c / 2), load_words(first + ROW + c / 2), out + r / 2 * BLOCK_STRIDE + c);
     }
     return out;
   }
@@ -78,24 +81,27 @@ CK_INLINE void word_piece(const float* rounded, int64_t count, float* out) {
   }
 }
 
-// NR rounded rows from `first` on: their panel, and where they are wanted their words of two rows.
+// NR rounded rows from `first` on: their panel, and where they are wanted their groups and their words of two rows.
 CK_INLINE void pack_words(const RoundJob& job, int64_t first) {
   const Layout& layout = *job.layout;
+  const Layout& words = *job.words;
   const auto piece = [&](int64_t row, int64_t chunk, float* spare) {
+    float* to = job.grouped == nullptr ? spare : job.grouped + row / GROUP * words.group_stride + chunk * GROUP * NR + row % GROUP * NR;
     const int64_t done = 2 * chunk * NR;
-    word_piece(job.rounded + row * layout.cols + done, row < layout.rows ? layout.cols - done : 0, spare);
-    return spare;
+    word_piece(job.rounded + row * layout.cols + done, row < layout.rows ? layout.cols - done : 0, to);
+    return to;
   };
+  const int64_t pairs_stride = job.pair_rows / GROUP * layout.group_stride / 2;
   const auto pair = [&](int64_t chunk, const float* const* pieces) {
     if (job.pairs == nullptr) return;
     for (int half = 0; half < 2 && 2 * chunk + half < layout.chunks; ++half)
       for (int r = 0; r < NR; r += 2) {
         const int64_t row = first + r;
         interleave(load_words(pieces[r] + half * LANES), load_words(pieces[r + 1] + half * LANES),
-                   job.pairs + row / GROUP * layout.group_stride / 2 + ((2 * chunk + half) * GROUP + row % GROUP) / 2 * NR);
+                   job.pairs + row / job.pair_rows * pairs_stride + ((2 * chunk + half) * job.pair_rows + row % job.pair_rows) / 2 * NR);
       }
   };
-  pack_panel(*job.words, first, job.panels, piece, pair);
+  pack_panel(words, first, job.panels, piece, pair);
 }
 
 void pack_rounded(RoundJob* job) {

@@ -1,9 +1,10 @@
 // What the bfloat16 unit offers beside the table of its instruction set (kernels.hpp): plain structs, no inline code.
 //
 // A word holds two bfloat16 numbers. Layouts of rows r_i, rounded once:
-//   panels  as in kernels.hpp, word k of a row holding its dimensions 2k and 2k + 1: both operands of dot products
-//   pairs   [rows / GROUP][chunks][GROUP / 2][width], a word holding one dimension of rows 2i and 2i + 1: what coefficients are applied
-//           to; chunks and groups as in the float32 layout, half as many floats
+//   panels, grouped  as in kernels.hpp, word k of a row holding its dimensions 2k and 2k + 1: the operands of dot products
+//   pairs            [rows / pair_rows][chunks][pair_rows / 2][width], a word holding one dimension of rows 2i and 2i + 1: what
+//   coefficients
+//                    are applied to; chunks as in the float32 layout, half as many floats
 #ifndef CK_CPU_BFLOAT16_KERNELS_HPP
 #define CK_CPU_BFLOAT16_KERNELS_HPP
 
@@ -18,12 +19,14 @@ struct PackTotals;
 struct RoundJob {
   const float* data;
   const Layout* layout;  // of the float32 matrix
-  const Layout* words;   // of the panels
+  const Layout* words;   // of panels and groups
   int64_t first, last;
   int32_t normalize;
   float* rounded;  // [rows, cols]: r in float32
   float* panels;
-  float* pairs;        // NULL: not wanted
+  float* grouped;  // NULL: not wanted
+  float* pairs;    // NULL: not wanted
+  int64_t pair_rows;
   double* lengths;     // [padded_rows]: |x|
   double* norms;       // [padded_rows]: |r|
   double* column_sum;  // NULL, or [cols]: sum of r

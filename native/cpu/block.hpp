@@ -132,10 +132,11 @@ CK_INLINE void ask_ahead(const Block& block, const Layout& x_layout, const float
 template <bool STORED = false, bool APPLIES = false, class Policy, class Products = Float32Products>
 CK_INLINE void walk(const Block& block, const Side& x_side, const Side& y, const int32_t* partner, float* positive, const Scratch& scratch,
                     Policy& policy, const Products& products = Products()) {
-  using Rows = std::conditional_t<PANEL_ROWS && !APPLIES, PanelRows, GroupRows>;
+  constexpr bool PANELS = PANEL_ROWS && !APPLIES && !Products::GROUPED_ROWS;
+  using Rows = std::conditional_t<PANELS, PanelRows, GroupRows>;
   const Layout& x_layout = x_side.layout;
-  const float* x = PANEL_ROWS && !APPLIES ? x_side.panels : x_side.grouped;
-  const int64_t cols = x_layout.cols, dots = dot_block(cols);
+  const float* x = PANELS ? x_side.panels : x_side.grouped;
+  const int64_t cols = x_layout.cols, dots = Products::block(cols);
   const int64_t slice = !PANEL_ROWS && cols >= LONG_ROW && scratch.coefficients != nullptr ? SLICE : cols;
   if (partner != nullptr && !holds_partners(partner, block)) partner = nullptr;
   const bool asks = !PANEL_ROWS || cols < LONG_ROW;  // the caches' own prefetchers read long panels as well or better (up to 3 %)
@@ -207,7 +208,7 @@ __attribute__((noinline)) static void apply(const Block& block, const Layout& x_
   static constexpr int32_t ALL[BLOCK_GROUPS] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
   static_assert(BLOCK_GROUPS == 16, "ALL lists every group of a block");
   constexpr int PIECE = GROUP * NR;  // of a group in a chunk
-  constexpr int PER_WORD = Products::PER_WORD, ROW = BLOCK_STRIDE / PER_WORD, STEP = GROUP / PER_WORD;
+  constexpr int PER_WORD = Products::PER_WORD, ROW = Products::ROW, STEP = GROUP / PER_WORD;
   const int width = static_cast<int>(block.col_last - block.col_first);
   const int col_groups = (width + GROUP - 1) / GROUP;
   const int written = (width + NR - 1) / NR * NR;

@@ -46,7 +46,7 @@ const KernelTable& kernels_or_fail() {
 }
 
 constexpr int64_t SCRATCH_FLOATS = int64_t{BLOCK_LARGE} * BLOCK_STRIDE + 2 * BLOCK_LARGE * MAX_LANES + 2 * BLOCK_LARGE + GROUP * MAX_WIDTH;
-constexpr int64_t SCRATCH_WORDS = int64_t{BLOCK_LARGE} * (BLOCK_STRIDE / 2);
+constexpr int64_t SCRATCH_WORDS = int64_t{BLOCK_LARGE} * WORD_STRIDE;
 constexpr int64_t GUIDED_BYTES = int64_t{BLOCK_LARGE} * BLOCK_LARGE;
 
 }  // namespace
@@ -74,7 +74,8 @@ Call::Call(const ck_options& options, bool bfloat16) : options_(options), kernel
   if (options.precision == CK_BFLOAT16 && bfloat16) {
     bfloat16_ = dispatch().bfloat16;
     if (bfloat16_ == nullptr)
-      throw Failure{CK_UNAVAILABLE, -1, -1, -1, "on the CPU bfloat16 needs AVX512_BF16, and avx512 as the instruction set in use"};
+      throw Failure{CK_UNAVAILABLE, -1, -1, -1,
+                    "on the CPU bfloat16 needs AMX or AVX512_BF16, and amx or avx512 as the instruction set in use"};
   } else if (options.precision != CK_FLOAT32) {
     throw Failure{CK_UNAVAILABLE, -1, -1, -1, "the CPU library computes in float32, and only NT-Xent in bfloat16 too"};
   }

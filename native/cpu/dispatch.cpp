@@ -4,6 +4,12 @@
 #include <cstdlib>
 #include <cstring>
 
+#if defined(__x86_64__) && defined(__linux__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 namespace ck {
 namespace {
 
@@ -11,10 +17,12 @@ struct Choice {
   const char* name;
   bool (*supported)();
   const KernelTable& (*table)();
+  const Bfloat16Table* (*bfloat16)();
 };
 
 bool always() { return true; }
 bool never() { return false; }
+const Bfloat16Table* no_bfloat16() { return nullptr; }
 
 #if defined(__x86_64__)
 // These ask the operating system, too: it must save the wide registers.
@@ -23,23 +31,46 @@ bool has_avx512() {
   return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512vl") && has_avx2();
 }
+bool has_avx512_bf16() { return has_avx512() && __builtin_cpu_supports("avx512bf16"); }
+// The tile registers are off until a process asks for them; what it is granted holds for all of its threads.
+bool has_amx() {
+#if defined(__linux__)
+  unsigned a, b, c, d;
+  constexpr unsigned AMX_BF16 = 1u << 22, AMX_TILE = 1u << 24;
+  if (!has_avx512_bf16() || !__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(d & AMX_BF16) || !(d & AMX_TILE)) return false;
+  constexpr long ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18;
+  return syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
+#else
+  return false;
+#endif
+}
+
+const Bfloat16Table* amx_bfloat16() { return &amx_kernels(); }
+const Bfloat16Table* avx512_bfloat16() { return has_avx512_bf16() ? &avx512_bf16_kernels() : nullptr; }
+#if defined(CK_EMULATED_TILES)
+const Bfloat16Table* emulated_bfloat16() { return &amx_emulated_kernels(); }
+#endif
 #endif
 
 // Best first. A NEON unit would stand here; on arm64 the portable unit is compiled to NEON by the vector types it uses.
 const Choice CHOICES[] = {
 #if defined(__x86_64__)
-    {"avx512", has_avx512, avx512_kernels},
-    {"avx2", has_avx2, avx2_kernels},
-#else
-    {"avx512", never, portable_kernels},
-    {"avx2", never, portable_kernels},
+    {"amx", has_amx, avx512_kernels, amx_bfloat16},
+    {"avx512", has_avx512, avx512_kernels, avx512_bfloat16},
+    {"avx2", has_avx2, avx2_kernels, no_bfloat16},
+#if defined(CK_EMULATED_TILES)
+    {"amx-emulated", has_avx512_bf16, avx512_kernels, emulated_bfloat16},
 #endif
-    {"neon", never, portable_kernels},
-    {"portable", always, portable_kernels},
+#else
+    {"amx", never, portable_kernels, no_bfloat16},  {"avx512", never, portable_kernels, no_bfloat16},
+    {"avx2", never, portable_kernels, no_bfloat16},
+#endif
+    {"neon", never, portable_kernels, no_bfloat16},
+    {"portable", always, portable_kernels, no_bfloat16},
 };
 
 Dispatch choose() {
-  Dispatch result = {nullptr, nullptr, ""};
+  Dispatch result = {"", nullptr, nullptr, ""};
 #if defined(__x86_64__)
   __builtin_cpu_init();
 #endif
@@ -48,10 +79,9 @@ Dispatch choose() {
   for (const Choice& choice : CHOICES) {
     if (!any && std::strcmp(wanted, choice.name) != 0) continue;
     if (choice.supported()) {
+      result.name = choice.name;
       result.kernels = &choice.table();
-#if defined(__x86_64__)
-      if (choice.supported == has_avx512 && __builtin_cpu_supports("avx512bf16")) result.bfloat16 = &avx512_bf16_kernels();
-#endif
+      result.bfloat16 = choice.bfloat16();
       return result;
     }
     if (!any) {
@@ -60,7 +90,7 @@ Dispatch choose() {
       return result;
     }
   }
-  std::snprintf(result.reason, sizeof result.reason, "CONTRASTIVE_KERNELS_ISA: expected avx512, avx2, neon or portable, got '%.40s'",
+  std::snprintf(result.reason, sizeof result.reason, "CONTRASTIVE_KERNELS_ISA: expected amx, avx512, avx2, neon or portable, got '%.40s'",
                 wanted);
   for (char* c = result.reason; *c != '\0'; ++c)
     if (*c == '"' || *c == '\\' || static_cast<unsigned char>(*c) < ' ') *c = '?';  // it becomes part of a JSON text

@@ -63,7 +63,7 @@ struct BlockPair {
 // Working memory of one participant of a parallel region.
 struct Scratch {
   float* coefficients;  // [BLOCK_LARGE][BLOCK_STRIDE]
-  float* words;         // [BLOCK_LARGE][BLOCK_STRIDE / 2]: coefficients in bfloat16; NULL in other precisions
+  float* words;         // [BLOCK_LARGE][WORD_STRIDE]: coefficients in bfloat16; NULL in other precisions
   float* row_lanes;     // [BLOCK_LARGE][MAX_LANES]
   float* row_peaks;     // [BLOCK_LARGE][MAX_LANES]
   float* col_lanes;     // [BLOCK_LARGE]
@@ -77,8 +77,9 @@ struct NtXentPass {
   const Layout* layout;
   const float* panels;
   float scale;                // bfloat16: y is the dot product times this
-  const Layout* sums_layout;  // backward: of the sums and, but for words of several rows, of `grouped`
-  const float* grouped;       // where tiles read it; backward: what coefficients are applied to
+  const float* grouped;       // where tiles read it
+  const Layout* sums_layout;  // backward: of the sums and, but for words of several rows, of `applied`
+  const float* applied;       // backward: what coefficients are applied to
   float* sums;                // backward
   const int32_t* partner;     // [padded_rows]: index of each row's positive, -1 for padding
   double* row_sums;           // forward: sum over negatives of 2^(y - shift)
@@ -206,6 +207,9 @@ struct NtXentTable {
 
 // Bfloat16 beside the table of an instruction set: what a CPU may have or lack.
 struct Bfloat16Table {
+  int32_t whole_words;   // words of a row are packed to a multiple of this
+  int32_t grouped_rows;  // as in KernelTable
+  int32_t pair_rows;     // rows of a group of pairs (bfloat16_kernels.hpp)
   void (*pack)(RoundJob* job);
   NtXentTable nt_xent;
 };
@@ -237,6 +241,8 @@ const KernelTable& portable_kernels();
 const KernelTable& avx2_kernels();
 const KernelTable& avx512_kernels();
 const Bfloat16Table& avx512_bf16_kernels();
+const Bfloat16Table& amx_kernels();
+const Bfloat16Table& amx_emulated_kernels();  // for tests: built with them only
 #endif
 
 }  // namespace ck

@@ -153,7 +153,8 @@ class NtXent {
     pass.sums_layout = &b_.packed.layout;
     pass.layout = bfloat16_ != nullptr ? &b_.rounded.words : &b_.packed.layout;
     pass.panels = bfloat16_ != nullptr ? b_.rounded.panels : b_.packed.panels;
-    pass.grouped = bfloat16_ != nullptr ? b_.rounded.pairs : b_.packed.grouped;
+    pass.grouped = bfloat16_ != nullptr ? b_.rounded.grouped : b_.packed.grouped;
+    pass.applied = bfloat16_ != nullptr ? b_.rounded.pairs : b_.packed.grouped;
     pass.scale = static_cast<float>(LOG2_E / call_.options().temperature);
     pass.sums = b_.sums;
     pass.partner = b_.partner;

@@ -71,7 +71,7 @@ struct NtXentBackward {
   }
   CK_INLINE void row(int r, int64_t i, Floats y0, Floats y1) {
     const Floats w = broadcast(weights[i]);
-    Products::store_coefficients(coefficients + r * (BLOCK_STRIDE / Products::PER_WORD), mul(exp2(sub(y0, shift)), add(w, w0)),
+    Products::store_coefficients(coefficients + r * Products::ROW, mul(exp2(sub(y0, shift)), add(w, w0)),
                                  mul(exp2(sub(y1, shift)), add(w, w1)));
   }
   CK_INLINE void end(int64_t) { coefficients += NR / Products::PER_WORD; }
@@ -89,7 +89,7 @@ CK_INLINE void apply_coefficients(const Block& block, const NtXentPass& pass, co
   const Products products = Products::of(pass.scale);
   // Words of two rows, which bfloat16's coefficients are applied to, are no operand of dot products.
   walk<REPAIR, Products::PER_WORD == 1>(block, side(pass), side(pass), pass.partner, nullptr, scratch, policy, products);
-  apply(block, *pass.sums_layout, pass.grouped, pass.sums, *pass.sums_layout, pass.grouped, pass.sums, Products::coefficients(scratch),
+  apply(block, *pass.sums_layout, pass.applied, pass.sums, *pass.sums_layout, pass.applied, pass.sums, Products::coefficients(scratch),
         !REPAIR, products, scratch.coefficients);
 }
 
@@ -169,8 +169,7 @@ struct RepairBackward {
   CK_INLINE void begin(int64_t) {}
   CK_INLINE void row(int r, int64_t i, Floats y0, Floats y1) {
     const Floats shift = broadcast(own_shift[i]), w = broadcast(weights[i]);
-    Products::store_coefficients(coefficients + r * (BLOCK_STRIDE / Products::PER_WORD), mul(exp2(sub(y0, shift)), w),
-                                 mul(exp2(sub(y1, shift)), w));
+    Products::store_coefficients(coefficients + r * Products::ROW, mul(exp2(sub(y0, shift)), w), mul(exp2(sub(y1, shift)), w));
   }
   CK_INLINE void end(int64_t) { coefficients += NR / Products::PER_WORD; }
 };

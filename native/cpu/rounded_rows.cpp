@@ -4,9 +4,11 @@ namespace ck {
 
 RoundedRows::RoundedRows(Arena& arena, const Layout& layout, bool gradients, const Bfloat16Table* kernels) {
   if (kernels == nullptr) return;
-  words = make_layout(layout.rows, (layout.cols + 1) / 2, layout.width);
+  const int64_t count = (layout.cols + 1) / 2, whole = kernels->whole_words;
+  words = make_layout(layout.rows, (count + whole - 1) / whole * whole, layout.width);
   rows = arena.take<float>(layout.rows * layout.cols);
   panels = arena.take<float>(panel_floats(words));
+  if (kernels->grouped_rows) grouped = arena.take<float>(grouped_floats(words));
   if (gradients) pairs = arena.take<float>(grouped_floats(layout) / 2);
   lengths = arena.take<double>(layout.padded_rows);
 }
@@ -21,7 +23,9 @@ void round_job(const Call& call, Packed& packed, const RoundedRows& rounded, int
   job.normalize = call.options().normalize;
   job.rounded = rounded.rows;
   job.panels = rounded.panels;
+  job.grouped = rounded.grouped;
   job.pairs = rounded.pairs;
+  job.pair_rows = call.bfloat16()->pair_rows;
   job.lengths = rounded.lengths;
   job.norms = packed.norms;
   job.column_sum = packed.column_sums == nullptr ? nullptr : packed.column_sums + index * packed.layout.cols;

@@ -10,9 +10,10 @@ struct RoundedRows {
   // Takes nothing when `kernels` is NULL; `gradients`: with the operand of the second product.
   RoundedRows(Arena& arena, const Layout& layout, bool gradients, const Bfloat16Table* kernels);
 
-  Layout words;           // of the panels
+  Layout words;           // of panels and groups
   float* rows = nullptr;  // [rows, cols]: the rounded rows in float32
   float* panels = nullptr;
+  float* grouped = nullptr;  // where tiles read it
   float* pairs = nullptr;
   double* lengths = nullptr;  // [padded_rows]: |x|
 };

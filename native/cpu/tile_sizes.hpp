@@ -22,8 +22,9 @@ constexpr int BLOCK_LARGE = 192;  // rows and columns of a block of S whose coef
 constexpr int BLOCK_SMALL = 96;   // the same for small problems, where parallelism matters more
 constexpr int MAX_WIDTH = 32;     // widest tile (NR) of all instruction sets
 constexpr int MAX_LANES = 16;
-constexpr int CACHE_LINE = 16;                  // floats
-constexpr int BLOCK_STRIDE = BLOCK_LARGE + 16;  // row stride of a block of coefficients: no power of two
+constexpr int CACHE_LINE = 16;                     // floats
+constexpr int BLOCK_STRIDE = BLOCK_LARGE + 16;     // row stride of a block of coefficients: no power of two
+constexpr int WORD_STRIDE = BLOCK_LARGE / 2 + 16;  // the same of words of two: whole cache lines, an odd number of them
 
 // A dot product is summed in blocks of dimensions, each from 0, and the blocks are added: what rounding costs then is near that
 // of one block. Cosines near 1 of 128 dimensions: 0.9e-7 rms in blocks of 64, 1.6e-7 in one (measured); 64 costs 2 % of a forward at

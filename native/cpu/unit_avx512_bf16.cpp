@@ -8,7 +8,7 @@
 namespace ck {
 
 const Bfloat16Table& avx512_bf16_kernels() {
-  static constexpr Bfloat16Table table = {CK_ISA::pack_rounded, CK_ISA::nt_xent_table<CK_ISA::Bfloat16Products>()};
+  static constexpr Bfloat16Table table = {1, 0, GROUP, CK_ISA::pack_rounded, CK_ISA::nt_xent_table<CK_ISA::Bfloat16Products>()};
   return table;
 }
 

@@ -250,6 +250,7 @@ export interface BackendStatus {
   readonly memoryBytes?: number;
   readonly driverVersion?: string;
   readonly runtimeVersion?: string;
+  /** On the CPU: 'amx' (avx512, with bfloat16 on AMX), 'avx512', 'avx2', 'neon' or 'portable'. */
   readonly instructionSet?: string;
   /** On the CPU: the kernels that have precision 'bfloat16' here; absent where none has. */
   readonly bfloat16?: readonly string[];

@@ -50,7 +50,7 @@ export function selectBackend(selection: Selection, work: number): Backend {
   if (!precisions.includes(precision)) {
     throw new BackendUnavailableError(chosen.name, `it has no precision '${precision}' of '${kernel}', only '${precisions.join("', '")}'`, [
       `ask for one of these precisions, or for backend: 'cuda' if there is a GPU`,
-      `on the CPU only ntXent has 'bfloat16', where the processor has AVX512_BF16: see backends()`,
+      `on the CPU only ntXent has 'bfloat16', where the processor has AMX or AVX512_BF16: see backends()`,
     ]);
   }
   return chosen;

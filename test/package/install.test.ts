@@ -63,7 +63,7 @@ describe.runIf(hasCompiler)('with a compiler', () => {
     const cpu = report.backends.find(({ name }: { name: string }) => name === 'cpu');
     expect(cpu).toMatchObject({ available: true, check: 'ok', path: builtFile(folder) });
     expect(cpu.threads).toBeGreaterThan(0);
-    expect(cpu.instructionSet).toMatch(/^(avx512|avx2|neon|portable)$/);
+    expect(cpu.instructionSet).toMatch(/^(amx|avx512|avx2|neon|portable)$/);
   });
 });
 
