@@ -36,11 +36,13 @@ CK_INLINE float max_lanes(Floats x) {
   return _mm_cvtss_f32(_mm_max_ss(s, _mm_shuffle_ps(s, s, 1)));
 }
 CK_INLINE bool any_above(Floats a, Floats b) { return _mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GT_OQ)) != 0; }
-CK_INLINE Floats round_nearest(Floats x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+// y = n + f with the nearest integer n, at least -127, which stands for 0; f is in [-1/2, 1/2].
 CK_INLINE Floats clamp_exponent(Floats y) { return _mm256_max_ps(y, _mm256_set1_ps(-127.0f)); }
-// p * 2^n for integral n of at least -127, which stands for 0.
-CK_INLINE Floats scale_by_power(Floats p, Floats n) {
-  const __m256i exponent = _mm256_cvtps_epi32(n);
+CK_INLINE Floats fraction(Floats y) { return sub(y, _mm256_round_ps(y, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)); }
+constexpr float POWERS_OF_TWO[6] = {1.00000007f, 0.693146949f, 0.240221218f, 5.55074109e-2f, 9.67545975e-3f, 1.32669704e-3f};
+// p * 2^n
+CK_INLINE Floats scale_by_power(Floats p, Floats y) {
+  const __m256i exponent = _mm256_cvtps_epi32(y);
   return _mm256_mul_ps(p, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(exponent, _mm256_set1_epi32(127)), 23)));
 }
 

@@ -16,18 +16,14 @@ constexpr int NR = 2 * LANES;
 static_assert(GROUP % MR == 0 && PACK_ROWS % NR == 0 && PACK_ROWS % GROUP == 0, "blocks must be whole groups and tiles");
 static_assert(NR <= MAX_WIDTH && LANES <= MAX_LANES, "scratch memory is sized for the widest tile");
 
-// 2^y, relative error 1e-7: y = n + f with |f| <= 1/2, a polynomial for 2^f, n added to the exponent.
+// 2^y, relative error 1e-7: y = n + f, a polynomial for 2^f, n added to the exponent.
 CK_INLINE Floats exp2(Floats y) {
   y = clamp_exponent(y);
-  const Floats n = round_nearest(y);
-  const Floats f = sub(y, n);
-  Floats p = broadcast(1.32669704e-3f);
-  p = fma(p, f, broadcast(9.67545975e-3f));
-  p = fma(p, f, broadcast(5.55074109e-2f));
-  p = fma(p, f, broadcast(0.240221218f));
-  p = fma(p, f, broadcast(0.693146949f));
-  p = fma(p, f, broadcast(1.00000007f));
-  return scale_by_power(p, n);
+  const Floats f = fraction(y);
+  Floats p = broadcast(POWERS_OF_TWO[5]);
+#pragma GCC unroll 5
+  for (int k = 4; k >= 0; --k) p = fma(p, f, broadcast(POWERS_OF_TWO[k]));
+  return scale_by_power(p, y);
 }
 
 CK_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
