@@ -29,6 +29,13 @@ CK_INLINE void fold(const float* rows, int groups, float* result, Combine&& comb
   }
 }
 
+// What 2^y is taken relative to: a shift of all pairs, or without SHIFTED nothing.
+template <bool SHIFTED>
+struct Shift {
+  Floats by;
+  CK_INLINE Floats operator()(Floats y) const { return SHIFTED ? sub(y, by) : y; }
+};
+
 // Sums e over rows and columns of a block: per row one vector of partial sums in memory, per column two registers.
 struct LaneSums {
   float* rows;  // [rows][LANES]

@@ -11,11 +11,11 @@ namespace CK_ISA {
 CK_INLINE Side side(const NtXentPass& pass) { return {*pass.layout, pass.panels, pass.grouped}; }
 
 // NT-Xent forward: e = 2^(y - shift) into the sums of both rows.
-template <bool PEAKS>
+template <bool PEAKS, bool SHIFTED>
 struct NtXentForward {
   LaneSums sums;
   LanePeaks peaks;
-  Floats shift;
+  Shift<SHIFTED> shifted;
 
   CK_INLINE void begin(int64_t c) {
     sums.begin(c);
@@ -23,7 +23,7 @@ struct NtXentForward {
   }
   CK_INLINE void row(int r, int64_t, Floats y0, Floats y1) {
     if (PEAKS) peaks.row(r, y0, y1);
-    sums.row(r, exp2(sub(y0, shift)), exp2(sub(y1, shift)));
+    sums.row(r, exp2(shifted(y0)), exp2(shifted(y1)));
   }
   CK_INLINE void end(int64_t c) {
     sums.end(c);
@@ -31,11 +31,11 @@ struct NtXentForward {
   }
 };
 
-template <class Products, bool PEAKS>
+template <class Products, bool PEAKS, bool SHIFTED>
 CK_INLINE void nt_xent_forward_blocks(const NtXentPass& pass, const BlockPair& pair, const Scratch& scratch) {
   for_blocks(pair, pass.block, [&](const Block& block) {
-    NtXentForward<PEAKS> policy;
-    policy.shift = broadcast(pass.shift);
+    NtXentForward<PEAKS, SHIFTED> policy;
+    policy.shifted.by = broadcast(pass.shift);
     policy.sums.rows = scratch.row_lanes;
     policy.sums.cols = scratch.col_lanes;
     policy.sums.clear(block.count, BLOCK_LARGE);
@@ -51,19 +51,23 @@ CK_INLINE void nt_xent_forward_blocks(const NtXentPass& pass, const BlockPair& p
 
 template <class Products>
 void nt_xent_forward(const NtXentPass& pass, const BlockPair& pair, const Scratch& scratch) {
+  const bool shifted = pass.shift != 0.0f;
   if (pass.row_peaks != nullptr)
-    nt_xent_forward_blocks<Products, true>(pass, pair, scratch);
+    shifted ? nt_xent_forward_blocks<Products, true, true>(pass, pair, scratch)
+            : nt_xent_forward_blocks<Products, true, false>(pass, pair, scratch);
   else
-    nt_xent_forward_blocks<Products, false>(pass, pair, scratch);
+    shifted ? nt_xent_forward_blocks<Products, false, true>(pass, pair, scratch)
+            : nt_xent_forward_blocks<Products, false, false>(pass, pair, scratch);
 }
 
 // NT-Xent backward: the coefficient of a pair is e (w_i + w_j), for both rows.
-template <class Products>
+template <class Products, bool SHIFTED>
 struct NtXentBackward {
   float* coefficients;
   const float* weights;
   int64_t first_col;
-  Floats shift, w0, w1;
+  Shift<SHIFTED> shifted;
+  Floats w0, w1;
 
   CK_INLINE void begin(int64_t c) {
     w0 = load(weights + first_col + c);
@@ -71,8 +75,7 @@ struct NtXentBackward {
   }
   CK_INLINE void row(int r, int64_t i, Floats y0, Floats y1) {
     const Floats w = broadcast(weights[i]);
-    Products::store_coefficients(coefficients + r * Products::ROW, mul(exp2(sub(y0, shift)), add(w, w0)),
-                                 mul(exp2(sub(y1, shift)), add(w, w1)));
+    Products::store_coefficients(coefficients + r * Products::ROW, mul(exp2(shifted(y0)), add(w, w0)), mul(exp2(shifted(y1)), add(w, w1)));
   }
   CK_INLINE void end(int64_t) { coefficients += NR / Products::PER_WORD; }
 };
@@ -93,18 +96,26 @@ CK_INLINE void apply_coefficients(const Block& block, const NtXentPass& pass, co
         !REPAIR, products, scratch.coefficients);
 }
 
-template <class Products>
-void nt_xent_backward(const NtXentPass& pass, const BlockPair& pair, const Scratch& scratch) {
+template <class Products, bool SHIFTED>
+CK_INLINE void nt_xent_backward_blocks(const NtXentPass& pass, const BlockPair& pair, const Scratch& scratch) {
   for_blocks(pair, pass.block, [&](const Block& block) {
     if (!any_weight(pass.weights, block.row_first, block.row_last) && !any_weight(pass.weights, block.col_first, block.col_last))
       return clear_fresh(block, *pass.sums_layout, pass.sums);
-    NtXentBackward<Products> policy;
+    NtXentBackward<Products, SHIFTED> policy;
     policy.coefficients = Products::coefficients(scratch);
     policy.weights = pass.weights;
     policy.first_col = block.col_first;
-    policy.shift = broadcast(pass.shift);
+    policy.shifted.by = broadcast(pass.shift);
     apply_coefficients<Products, false>(block, pass, scratch, policy);
   });
+}
+
+template <class Products>
+void nt_xent_backward(const NtXentPass& pass, const BlockPair& pair, const Scratch& scratch) {
+  if (pass.shift != 0.0f)
+    nt_xent_backward_blocks<Products, true>(pass, pair, scratch);
+  else
+    nt_xent_backward_blocks<Products, false>(pass, pair, scratch);
 }
 
 // Both directions of a pair of blocks with only the groups that hold rows to repair.

@@ -103,7 +103,8 @@ void uniformity(const ck_matrix& x, double t, const ck_options& options, float* 
   const double range = 2.0 * unit * largest;
   const double most = 100.0 - std::log2(static_cast<double>(x.rows)) - 0.5 * std::log2(std::max(range, 1.0));
   const double headroom = std::max(0.0, std::min(range - 120.0, most));
-  double shift = static_cast<float>((biased ? 0.0 : static_cast<float>(unit)) - headroom);
+  // Nor are they lowered to 1 where they are moderate numbers as they are: nothing is rounded then.
+  double shift = static_cast<float>((biased || unit <= UNSHIFTED_BOUND ? 0.0 : static_cast<float>(unit)) - headroom);
   double total = total_relative_to(static_cast<float>(shift));
   if (total < std::ldexp(1.0, static_cast<int>(ROW_SUM_FLOOR)) && x.rows - zeros >= 2) {
     call.pairs(threads, schedule, [&](const BlockPair& pair, int64_t job, int slot) {

@@ -8,13 +8,14 @@ namespace ck {
 namespace CK_ISA {
 
 // Uniformity: e = 2^(y - shift [- bias_i - bias_j]), its total, as the coefficient of the pair, and summed over rows.
-template <bool BIAS, bool COEFFICIENTS, bool ROW_SUMS>
+template <bool BIAS, bool COEFFICIENTS, bool ROW_SUMS, bool SHIFTED>
 struct Uniformity {
   LaneSums sums;
   float* coefficients;
   const float* bias;
   int64_t first_col;
-  Floats shift, b0, b1, total;
+  Shift<SHIFTED> shifted;
+  Floats b0, b1, total;
   double sum = 0.0;  // of the columns done: lanes stay short, so that rounding does not add up
 
   CK_INLINE void begin(int64_t c) {
@@ -31,9 +32,7 @@ struct Uniformity {
       y0 = sub(y0, add(b, b0));
       y1 = sub(y1, add(b, b1));
     }
-    y0 = sub(y0, shift);
-    y1 = sub(y1, shift);
-    const Floats e0 = exp2(y0), e1 = exp2(y1);
+    const Floats e0 = exp2(shifted(y0)), e1 = exp2(shifted(y1));
     total = add(total, add(e0, e1));
     if (ROW_SUMS) sums.row(r, e0, e1);
     if (COEFFICIENTS) {
@@ -50,18 +49,18 @@ struct Uniformity {
 
 CK_INLINE Side side(const UniformityPass& pass) { return {*pass.layout, pass.panels, pass.grouped}; }
 
-template <bool BIAS, bool COEFFICIENTS, bool ROW_SUMS>
+template <bool BIAS, bool COEFFICIENTS, bool ROW_SUMS, bool SHIFTED = true>
 CK_INLINE double uniformity_blocks(const UniformityPass& pass, const BlockPair& pair, const Scratch& scratch) {
   double total = 0.0;
   for_blocks(pair, pass.block, [&](const Block& block) {
-    Uniformity<BIAS, COEFFICIENTS, ROW_SUMS> policy;
+    Uniformity<BIAS, COEFFICIENTS, ROW_SUMS, SHIFTED> policy;
     policy.sums.rows = scratch.row_lanes;
     policy.sums.cols = scratch.col_lanes;
     if (ROW_SUMS) policy.sums.clear(block.count, BLOCK_LARGE);
     policy.coefficients = scratch.coefficients;
     policy.bias = pass.bias;
     policy.first_col = block.col_first;
-    policy.shift = broadcast(pass.shift);
+    policy.shifted.by = broadcast(pass.shift);
     walk<false, COEFFICIENTS>(block, side(pass), side(pass), nullptr, nullptr, scratch, policy);
     total += policy.sum;
     if (ROW_SUMS) {
@@ -75,12 +74,15 @@ CK_INLINE double uniformity_blocks(const UniformityPass& pass, const BlockPair& 
 }
 
 double uniformity(const UniformityPass& pass, const BlockPair& pair, const Scratch& scratch) {
+  const bool plain = pass.bias == nullptr && pass.shift == 0.0f;  // the usual call
   if (pass.sums == nullptr)
-    return pass.bias == nullptr ? uniformity_blocks<false, false, false>(pass, pair, scratch)
-                                : uniformity_blocks<true, false, false>(pass, pair, scratch);
+    return plain                  ? uniformity_blocks<false, false, false, false>(pass, pair, scratch)
+           : pass.bias == nullptr ? uniformity_blocks<false, false, false>(pass, pair, scratch)
+                                  : uniformity_blocks<true, false, false>(pass, pair, scratch);
   if (pass.row_sums != nullptr) return uniformity_blocks<true, true, true>(pass, pair, scratch);
-  return pass.bias == nullptr ? uniformity_blocks<false, true, false>(pass, pair, scratch)
-                              : uniformity_blocks<true, true, false>(pass, pair, scratch);
+  return plain                  ? uniformity_blocks<false, true, false, false>(pass, pair, scratch)
+         : pass.bias == nullptr ? uniformity_blocks<false, true, false>(pass, pair, scratch)
+                                : uniformity_blocks<true, true, false>(pass, pair, scratch);
 }
 
 // y_ii / 2 of rows [first, last), by the same arithmetic as every other y: the diagonal of the tiles that hold it.
