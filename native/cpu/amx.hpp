@@ -10,52 +10,98 @@ namespace ck {
 namespace CK_ISA {
 
 struct TileProducts : Bfloat16Products {
-  static constexpr bool GROUPED_ROWS = true;
   static TileProducts of(float scale) { return {Bfloat16Products::of(scale)}; }
-  // A register adds up 16 products at a time before they meet its sums.
-  static constexpr int64_t block(int64_t cols) { return cols; }
 };
 
-// c += products of MR rows with NR columns. Two sums of every pair of dimensions' halves: a product's result is there only 52 cycles later,
-// the time of four products of 12 rows.
-CK_INLINE void dot_range(const TileProducts&, Accumulators& c, GroupRows rows, const float* right, int64_t cols, Ahead& ahead) {
-  static_assert(TILE_ROWS == MR && NR == 32, "a tile is one register of rows and two of columns");
-  alignas(64) float sums[4][TILE_ROWS * 16];
+// Two groups of a block's rows against a panel's NR columns: where their products are put, and what is left to do with them.
+struct TilePair {
+  alignas(64) float products[2 * GROUP * NR];
+  int64_t rows[2];  // the first of each group
+  int r;            // the same within the block
+  int done, count;  // rows used, and rows there are
+  Floats scale;     // from products to similarities
+
+  template <class Policy>
+  CK_INLINE void use(Policy& policy, int until) {
+    until = until < count ? until : count;
+#pragma GCC unroll 2
+    for (; done < until; ++done) {
+      const float* from = products + done * NR;
+      policy.row(r + done, done < GROUP ? rows[0] + done : rows[1] + done - GROUP, mul(load(from), scale), mul(load(from + LANES), scale));
+    }
+  }
+};
+
+// pair.products = products of two groups with a panel, rows packed to whole TILE_WORDS; between the steps the policy gets the rows of
+// `before`. Exponentials take the vector units while the products take those of the registers, but only when they are close to each other
+// in the program: a processor that runs two threads a core looks ahead some 250 instructions, half of a pair's exponentials. Twice two
+// registers of sums: a product's result is there only 52 cycles later, the time of four products of 12 rows.
+template <class Policy>
+CK_INLINE void dot_pair(const float* first, const float* second, const float* right, int64_t words, TilePair& pair, TilePair& before,
+                        Policy& policy) {
+  static_assert(TILE_ROWS == GROUP && NR == 32, "a group is one register of rows, a panel two of columns");
+  const int share = static_cast<int>((2 * GROUP * TILE_WORDS + words - 1) / words);
+  int until = before.done;
+  const auto step = [&](int64_t k, const float* columns) CK_LAMBDA_INLINE {
+    tile_load<A0>(first + k, LINE_OF_WORDS);
+    tile_load<B0>(columns, LINE_OF_WORDS);
+    tile_multiply_add<C00, A0, B0>();
+    tile_load<B1>(columns + LANES, LINE_OF_WORDS);
+    tile_multiply_add<C01, A0, B1>();
+    tile_load<A1>(second + k, LINE_OF_WORDS);
+    tile_multiply_add<C10, A1, B0>();
+    tile_multiply_add<C11, A1, B1>();
+    before.use(policy, until += share);
+  };
   tile_clear<C00>();
   tile_clear<C01>();
   tile_clear<C10>();
   tile_clear<C11>();
-  const float* left = rows.first;
-  for (; cols >= 2 * TILE_WORDS; cols -= 2 * TILE_WORDS) {
-    ahead.step<8>();
-    tile_load<A0>(left, LINE_OF_WORDS);
-    tile_load<B0>(right, LINE_OF_WORDS);
-    tile_multiply_add<C00, A0, B0>();
-    tile_load<B1>(right + LANES, LINE_OF_WORDS);
-    tile_multiply_add<C01, A0, B1>();
-    tile_load<A1>(left + TILE_WORDS, LINE_OF_WORDS);
-    tile_load<B0>(right + TILE_WORDS * NR, LINE_OF_WORDS);
-    tile_multiply_add<C10, A1, B0>();
-    tile_load<B1>(right + TILE_WORDS * NR + LANES, LINE_OF_WORDS);
-    tile_multiply_add<C11, A1, B1>();
-    left += GROUP * NR;
-    right += 2 * TILE_WORDS * NR;
+  for (; words >= NR; words -= NR, first += GROUP * NR, second += GROUP * NR, right += NR * NR) {
+    step(0, right);
+    step(TILE_WORDS, right + TILE_WORDS * NR);
   }
-  if (cols > 0) {  // rows are packed to whole TILE_WORDS
-    tile_load<A0>(left, LINE_OF_WORDS);
-    tile_load<B0>(right, LINE_OF_WORDS);
-    tile_multiply_add<C00, A0, B0>();
-    tile_load<B1>(right + LANES, LINE_OF_WORDS);
-    tile_multiply_add<C01, A0, B1>();
-  }
-  tile_store<C00>(sums[0], 64);
-  tile_store<C01>(sums[1], 64);
-  tile_store<C10>(sums[2], 64);
-  tile_store<C11>(sums[3], 64);
-#pragma GCC unroll 12
-  for (int i = 0; i < MR; ++i) {
-    c.a[i] = add(load(sums[0] + i * 16), load(sums[2] + i * 16));
-    c.b[i] = add(load(sums[1] + i * 16), load(sums[3] + i * 16));
+  if (words > 0) step(0, right);
+  tile_store<C00>(pair.products, LINE_OF_WORDS);
+  tile_store<C01>(pair.products + LANES, LINE_OF_WORDS);
+  tile_store<C10>(pair.products + GROUP * NR, LINE_OF_WORDS);
+  tile_store<C11>(pair.products + GROUP * NR + LANES, LINE_OF_WORDS);
+}
+
+// As walk() of block.hpp, two groups at a time, whose rows the policy gets while the products of the next two are made.
+template <bool STORED = false, bool APPLIES = false, class Policy>
+CK_INLINE void walk(const Block& block, const Side& x_side, const Side& y, const int32_t* partner, float* positive, const Scratch&,
+                    Policy& policy, const TileProducts& products) {
+  const Layout& layout = x_side.layout;
+  const int64_t words = layout.cols;
+  if (partner != nullptr && !holds_partners(partner, block)) partner = nullptr;
+  TilePair pairs[2];
+  for (int64_t col = block.col_first; col < block.col_last; col += NR) {
+    policy.begin(col - block.col_first);
+    pairs[1].done = pairs[1].count = 0;
+    int turn = 0;
+    for (int g = 0; g < block.count; g += 2, turn ^= 1) {
+      const int64_t row = block.row_first + block.groups[g] * GROUP;
+      if (block.triangle && col + NR <= row) break;
+      const int64_t next = g + 1 < block.count ? block.row_first + block.groups[g + 1] * GROUP : row;
+      const bool two = next > row && !(block.triangle && col + NR <= next);
+      TilePair& pair = pairs[turn];
+      dot_pair(GroupRows::of(layout, x_side.grouped, row).first, GroupRows::of(layout, x_side.grouped, next).first,
+               panel_at(y.layout, y.panels, col), words, pair, pairs[turn ^ 1], policy);
+      pair.rows[0] = row;
+      pair.rows[1] = next;
+      pair.r = g * GROUP;
+      pair.done = 0;
+      pair.count = two ? 2 * GROUP : GROUP;
+      pair.scale = products.scale;
+      if (is_plain(block, row, col, partner) && (!two || is_plain(block, next, col, partner))) continue;
+      for (int i = 0; i < 2 * GROUP * NR; i += LANES) store(pair.products + i, products.similarity(load(pair.products + i)));
+      pair.scale = broadcast(1.0f);
+      exclude(block, row, col, partner, positive, pair.products);
+      if (two) exclude(block, next, col, partner, positive, pair.products + GROUP * NR);
+    }
+    pairs[turn ^ 1].use(policy, 2 * GROUP);
+    policy.end(col - block.col_first);
   }
 }
 

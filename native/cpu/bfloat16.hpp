@@ -29,8 +29,6 @@ CK_INLINE void interleave(__m512i first, __m512i second, float* out) {
 struct Bfloat16Products {
   static constexpr int PER_WORD = 2;
   static constexpr int ROW = WORD_STRIDE;
-  static constexpr bool GROUPED_ROWS = false;
-  static constexpr int64_t block(int64_t cols) { return dot_block(cols); }
   Floats scale;  // log2(e) / temperature, applied to finished sums: what is rounded are the rows themselves
 
   static Bfloat16Products of(float scale) { return {broadcast(scale)}; }

@@ -97,6 +97,15 @@ __attribute__((noinline)) static void exclude(const Block& block, int64_t row, i
   }
 }
 
+// Whether every pair of the tile at (row, col) counts.
+CK_INLINE bool is_plain(const Block& block, int64_t row, int64_t col, const int32_t* partner) {
+  bool plain = row + MR <= block.row_last && col + NR <= block.col_last;
+  if (block.diagonal && col < row + MR && (block.triangle || col + NR > row)) plain = false;
+  if (plain && partner != nullptr)
+    for (int i = 0; i < MR; ++i) plain &= partner[row + i] < col || partner[row + i] >= col + NR;
+  return plain;
+}
+
 // A matrix as one side of a block's tiles: rows are read in one layout or the other, columns in panels.
 struct Side {
   const Layout& layout;
@@ -132,11 +141,10 @@ CK_INLINE void ask_ahead(const Block& block, const Layout& x_layout, const float
 template <bool STORED = false, bool APPLIES = false, class Policy, class Products = Float32Products>
 CK_INLINE void walk(const Block& block, const Side& x_side, const Side& y, const int32_t* partner, float* positive, const Scratch& scratch,
                     Policy& policy, const Products& products = Products()) {
-  constexpr bool PANELS = PANEL_ROWS && !APPLIES && !Products::GROUPED_ROWS;
-  using Rows = std::conditional_t<PANELS, PanelRows, GroupRows>;
+  using Rows = std::conditional_t<PANEL_ROWS && !APPLIES, PanelRows, GroupRows>;
   const Layout& x_layout = x_side.layout;
-  const float* x = PANELS ? x_side.panels : x_side.grouped;
-  const int64_t cols = x_layout.cols, dots = Products::block(cols);
+  const float* x = PANEL_ROWS && !APPLIES ? x_side.panels : x_side.grouped;
+  const int64_t cols = x_layout.cols, dots = dot_block(cols);
   const int64_t slice = !PANEL_ROWS && cols >= LONG_ROW && scratch.coefficients != nullptr ? SLICE : cols;
   if (partner != nullptr && !holds_partners(partner, block)) partner = nullptr;
   const bool asks = !PANEL_ROWS || cols < LONG_ROW;  // the caches' own prefetchers read long panels as well or better (up to 3 %)
@@ -173,10 +181,7 @@ CK_INLINE void walk(const Block& block, const Side& x_side, const Side& y, const
 #pragma GCC unroll 1
       for (int s = 0; s < GROUP; s += MR) {
         const int64_t row = group_row + s;
-        bool plain = row + MR <= block.row_last && col + NR <= block.col_last;
-        if (block.diagonal && col < row + MR && (block.triangle || col + NR > row)) plain = false;
-        if (plain && partner != nullptr)
-          for (int i = 0; i < MR; ++i) plain &= partner[row + i] < col || partner[row + i] >= col + NR;
+        const bool plain = is_plain(block, row, col, partner);
         const Rows rows = Rows::of(x_layout, x, row).from(first);
         const int r = g * GROUP + s;
         const float* sums = first == 0 ? nullptr : scratch.coefficients + r * BLOCK_STRIDE + c;

@@ -64,9 +64,7 @@ class Ahead {
 // passes its own to the templates below.
 struct Float32Products {
   static constexpr int PER_WORD = 1;
-  static constexpr int ROW = BLOCK_STRIDE;     // words from one row of a block's coefficients to the next
-  static constexpr bool GROUPED_ROWS = false;  // tiles read their rows in groups, whatever their number
-  static constexpr int64_t block(int64_t cols) { return dot_block(cols); }
+  static constexpr int ROW = BLOCK_STRIDE;  // words from one row of a block's coefficients to the next
   static Float32Products of(float) { return {}; }
   CK_INLINE Floats multiply_add(Floats a, Floats b, Floats c) const { return fma(a, b, c); }
   CK_INLINE Floats similarity(Floats sum) const { return sum; }  // of a finished dot product
