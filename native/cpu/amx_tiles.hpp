@@ -45,25 +45,27 @@ static void tile_store(float* first, int64_t stride) {
   for (int r = 0; r < tile_rows(TILE); ++r) __builtin_memcpy(reinterpret_cast<char*>(first) + r * stride, emulated[TILE].words[r], 64);
 }
 // Numbers below 2^-126 count as 0. A product of two bfloat16 is exact in float32.
-CK_INLINE float flushed(float x) { return __builtin_fabsf(x) < 1.17549435e-38f ? 0.0f : x; }
-CK_INLINE float half_of(float word, int half) {
-  uint32_t bits;
-  __builtin_memcpy(&bits, &word, 4);
-  bits = half == 0 ? bits << 16 : bits & 0xffff0000u;
-  float value;
-  __builtin_memcpy(&value, &bits, 4);
-  return flushed(value);
+CK_INLINE Floats flushed(Floats x) {
+  return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(_mm512_abs_ps(x), broadcast(1.17549435e-38f), _CMP_NLT_UQ), x);
+}
+// The first or the second numbers of words.
+template <int HALF>
+CK_INLINE Floats half_of(Floats words) {
+  const __m512i bits = _mm512_castps_si512(words);
+  return flushed(_mm512_castsi512_ps(HALF == 0 ? _mm512_slli_epi32(bits, 16) : _mm512_slli_epi32(_mm512_srli_epi32(bits, 16), 16)));
 }
 template <int C, int A, int B>
 static void tile_multiply_add() {
-  for (int r = 0; r < TILE_ROWS; ++r)
-    for (int n = 0; n < 16; ++n) {
-      float sums[2] = {0.0f, 0.0f};  // of the first, and of the second numbers of the words
-      for (int k = 0; k < TILE_WORDS; ++k)
-        for (int half = 0; half < 2; ++half)
-          sums[half] = flushed(__builtin_fmaf(half_of(emulated[A].words[r][k], half), half_of(emulated[B].words[k][n], half), sums[half]));
-      emulated[C].words[r][n] = flushed(emulated[C].words[r][n] + flushed(sums[0] + sums[1]));
+  for (int r = 0; r < TILE_ROWS; ++r) {
+    Floats first = zero(), second = zero();  // sums of the first, and of the second numbers of the words
+    for (int k = 0; k < TILE_WORDS; ++k) {
+      const Floats a = broadcast(emulated[A].words[r][k]), b = load(emulated[B].words[k]);
+      first = flushed(fma(half_of<0>(a), half_of<0>(b), first));
+      second = flushed(fma(half_of<1>(a), half_of<1>(b), second));
     }
+    float* c = emulated[C].words[r];
+    store(c, flushed(add(load(c), flushed(add(first, second)))));
+  }
 }
 
 #else

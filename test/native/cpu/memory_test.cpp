@@ -108,6 +108,7 @@ int main() {
   char description[200];
   ck_describe(description, sizeof description);
   if (std::strstr(description, "\"available\":true") == nullptr) return 77;
+  const bool bfloat16 = std::strstr(description, "bfloat16") != nullptr;
   std::mt19937 random(1);
   std::normal_distribution<float> normal;
   const int64_t shapes[][2] = {{192, 768}, {500, 33}, {512, 128}, {2048, 128}, {3072, 32}, {4096, 768}, {12288, 16}};
@@ -127,6 +128,12 @@ int main() {
             [&] { ck_nt_xent(&m, 0, &options, nullptr, nullptr, nullptr, &result, nullptr); });
       check("ntXent forward and backward", CK_NT_XENT, shape[0], shape[1], threads, true, options,
             [&] { ck_nt_xent(&m, 0, &options, nullptr, nullptr, gradient.data(), &result, nullptr); });
+      if (bfloat16) {
+        options.precision = CK_BFLOAT16;
+        check("ntXent forward and backward in bfloat16", CK_NT_XENT, shape[0], shape[1], threads, true, options,
+              [&] { ck_nt_xent(&m, 0, &options, nullptr, nullptr, gradient.data(), &result, nullptr); });
+        options.precision = CK_FLOAT32;
+      }
       check("uniformity forward and backward", CK_UNIFORMITY, shape[0], shape[1], threads, true, options,
             [&] { ck_uniformity(&m, 2, &options, gradient.data(), &result, nullptr); });
     }
