@@ -36,9 +36,16 @@ function isDetached(buffer: ArrayBufferLike): boolean {
   }
 }
 
+/** An array whose memory is gone would look like one of the wrong length. */
+export function refuseDetached(argument: string, value: unknown): void {
+  if (!ArrayBuffer.isView(value) || !isDetached(value.buffer)) return;
+  const name = describe(value);
+  throw new TypeError(`${argument}: expected ${name.startsWith('I') ? 'an' : 'a'} ${name}, got one whose buffer is detached`);
+}
+
 function readFloat32Array(argument: string, value: unknown, isAsync: boolean): Float32Array {
   if (!types.isFloat32Array(value)) throw new TypeError(`${argument}: expected a Float32Array, got ${describe(value)}`);
-  if (isDetached(value.buffer)) throw new TypeError(`${argument}: expected a Float32Array, got one whose buffer is detached`);
+  refuseDetached(argument, value);
   if (isAsync && types.isSharedArrayBuffer(value.buffer)) {
     throw new TypeError(`${argument}: expected memory that is not shared in an asynchronous call, got a SharedArrayBuffer`);
   }
@@ -147,6 +154,7 @@ export function readIntegers(argument: string, value: unknown, length: number, m
   if (!types.isInt32Array(value) && !Array.isArray(value)) {
     throw new TypeError(`${argument}: expected an Int32Array or an array of integers, got ${describe(value)}`);
   }
+  refuseDetached(argument, value);
   if (value.length !== length) throw new RangeError(`${argument}: expected ${length} integers, got ${value.length}`);
   for (let i = 0; i < length; i++) {
     const element: unknown = value[i];
@@ -168,6 +176,7 @@ export function readMask(argument: string, value: unknown, rows: number, cols: n
   if (!types.isUint8Array(value) && !Array.isArray(value)) {
     throw new TypeError(`${argument}: expected a Uint8Array or an array of booleans, got ${describe(value)}`);
   }
+  refuseDetached(argument, value);
   if (value.length !== rows * cols) {
     throw new RangeError(`${argument}: expected ${rows} x ${cols} = ${rows * cols} elements, got ${value.length}`);
   }

@@ -1,7 +1,7 @@
 /** What the evaluations take: rows of features with a class each, and the checks they share. */
 import { checkFinite } from '../finite.js';
 import type { MatrixLike, Rows } from '../matrix.js';
-import { describe, readMatrix } from '../validate.js';
+import { describe, readMatrix, refuseDetached } from '../validate.js';
 
 /** Features [rows, dim] and the class of every row, an integer from 0. */
 export interface LabelledRows {
@@ -34,6 +34,7 @@ export function readFeatures(name: string, features: unknown): Rows {
 export function readLabels(name: string, labels: unknown, rows: number): Int32Array {
   if (!(labels instanceof Int32Array) && !Array.isArray(labels))
     throw new TypeError(`${name}: expected an Int32Array or an array of integers, got ${describe(labels)}`);
+  refuseDetached(name, labels);
   if (labels.length !== rows) throw new RangeError(`${name}: expected ${rows} labels, one a row, got ${labels.length}`);
   labels.forEach((label: unknown, i: number) => {
     if (!Number.isInteger(label) || (label as number) < 0 || (label as number) > 0x7fffffff) {

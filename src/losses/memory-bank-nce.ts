@@ -18,6 +18,7 @@ import {
   readOptions,
   readScale,
   readSignal,
+  refuseDetached,
 } from '../validate.js';
 import { type LossOptions, readOutputs, readReduction } from './plan.js';
 
@@ -190,6 +191,7 @@ function* run(
 
 function readDrawn(value: unknown, query: Rows, bank: Rows): Int32Array {
   const length = (value as { readonly length?: unknown } | null | undefined)?.length;
+  refuseDetached('indices', value);
   if (typeof length !== 'number') throw new TypeError(`indices: expected an Int32Array or an array of integers, got ${describe(value)}`);
   if (length % query.rows !== 0 || length < 2 * query.rows) {
     throw new RangeError(`indices: expected a multiple of the ${query.rows} queries, at least two for each, got ${length}`);

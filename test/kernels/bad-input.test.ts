@@ -3,7 +3,7 @@
  * Every case that can hand over output arrays does, and looks at them afterwards.
  */
 import { describe, expect, test } from 'vitest';
-import { BackendUnavailableError, type Matrix, matrix, NonFiniteError } from '../../src/index.js';
+import { BackendUnavailableError, infoNce, type Matrix, matrix, memoryBankNce, NonFiniteError, supCon } from '../../src/index.js';
 import { normals } from '../support/random.js';
 import { callAsync, callSync, type FunctionName } from '../support/twins.js';
 
@@ -83,6 +83,17 @@ describe('a matrix', () => {
     const gone = random(8, 5);
     structuredClone(gone.data.buffer, { transfer: [gone.data.buffer as ArrayBuffer] });
     await expectNtXentRefused(gone, {}, TypeError, /^z\.data: .*detached/);
+  });
+
+  test.each([
+    ['labels', new Int32Array(8), (gone: Int32Array) => supCon(good, gone)],
+    ['queryLabels', new Int32Array(8), (gone: Int32Array) => infoNce(good, good, { queryLabels: gone, keyLabels: new Int32Array(8) })],
+    ['indices', new Int32Array(16), (gone: Int32Array) => memoryBankNce(good, good, gone)],
+    ['mask', new Uint8Array(64), (gone: Uint8Array) => infoNce(good, good, { mask: gone })],
+  ] as [string, Int32Array, (gone: never) => unknown][])('detached %s', (argument, array, call) => {
+    structuredClone(array.buffer, { transfer: [array.buffer as ArrayBuffer] });
+    expect(() => call(array as never)).toThrow(TypeError);
+    expect(() => call(array as never)).toThrow(new RegExp(`^${argument}: expected an? .*, got one whose buffer is detached$`));
   });
 
   test('the argument is named as the function names it', async () => {
