@@ -56,12 +56,19 @@ CK_INLINE Floats half_of(Floats words) {
 }
 template <int C, int A, int B>
 static void tile_multiply_add() {
+  Floats b[TILE_WORDS][2];
+  for (int k = 0; k < TILE_WORDS; ++k) {
+    const Floats words = load(emulated[B].words[k]);
+    b[k][0] = half_of<0>(words);
+    b[k][1] = half_of<1>(words);
+  }
   for (int r = 0; r < TILE_ROWS; ++r) {
+    const Floats words = load(emulated[A].words[r]);
     Floats first = zero(), second = zero();  // sums of the first, and of the second numbers of the words
     for (int k = 0; k < TILE_WORDS; ++k) {
-      const Floats a = broadcast(emulated[A].words[r][k]), b = load(emulated[B].words[k]);
-      first = flushed(fma(half_of<0>(a), half_of<0>(b), first));
-      second = flushed(fma(half_of<1>(a), half_of<1>(b), second));
+      const Floats a = _mm512_permutexvar_ps(_mm512_set1_epi32(k), words);
+      first = flushed(fma(half_of<0>(a), b[k][0], first));
+      second = flushed(fma(half_of<1>(a), b[k][1], second));
     }
     float* c = emulated[C].words[r];
     store(c, flushed(add(load(c), flushed(add(first, second)))));
