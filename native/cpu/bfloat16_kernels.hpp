@@ -3,8 +3,7 @@
 // A word holds two bfloat16 numbers. Layouts of rows r_i, rounded once:
 //   panels, grouped  as in kernels.hpp, word k of a row holding its dimensions 2k and 2k + 1: the operands of dot products
 //   pairs            [rows / pair_rows][chunks][pair_rows / 2][width], a word holding one dimension of rows 2i and 2i + 1: what
-//   coefficients
-//                    are applied to; chunks as in the float32 layout, half as many floats
+//                    coefficients are applied to; chunks as in the float32 layout, half as many floats
 #ifndef CK_CPU_BFLOAT16_KERNELS_HPP
 #define CK_CPU_BFLOAT16_KERNELS_HPP
 
