@@ -43,13 +43,13 @@ CK_INLINE LeftByLabels left_by_labels(const ContrastPass& pass, const Block& blo
   return LeftByLabels::some;
 }
 
-template <bool PEAKS, bool MASKED, bool SHIFTED>
+template <bool PEAKS, bool MASKED>
 struct ContrastForward {
   LaneSums sums;
   LanePeaks peaks;
   PairMask mask;
   PairTally tally;
-  Shift<SHIFTED> shifted;
+  Floats shift;
 
   CK_INLINE void begin(int64_t c) {
     sums.begin(c);
@@ -62,7 +62,7 @@ struct ContrastForward {
       tally.row(r, y0, y1);
     }
     if (PEAKS) peaks.row(r, y0, y1);
-    sums.row(r, exp2(shifted(y0)), exp2(shifted(y1)));
+    sums.row(r, exp2(sub(y0, shift)), exp2(sub(y1, shift)));
   }
   CK_INLINE void end(int64_t c) {
     sums.end(c);
@@ -90,10 +90,10 @@ static void flush_peaks(const Block& block, const LanePeaks& found, const Contra
   if (pass.cols.totals != nullptr) raise_peaks(found.cols, block.col_first, block.col_last, pass.cols.peaks);
 }
 
-template <bool PEAKS, bool MASKED, bool SHIFTED = true>
+template <bool PEAKS, bool MASKED>
 __attribute__((noinline)) static void contrast_forward_block(const ContrastPass& pass, const Block& block, const Scratch& scratch) {
-  ContrastForward<PEAKS, MASKED, SHIFTED> policy;
-  policy.shifted.by = broadcast(pass.shift);
+  ContrastForward<PEAKS, MASKED> policy;
+  policy.shift = broadcast(pass.shift);
   policy.sums.rows = scratch.row_lanes;
   policy.sums.cols = scratch.col_lanes;
   policy.sums.clear(block.count, BLOCK_LARGE);
@@ -127,10 +127,7 @@ CK_INLINE void contrast_forward_blocks(const ContrastPass& pass, const BlockPair
       const bool all = left == LeftByLabels::all && pass.mask == nullptr && pass.guide == nullptr;
       if (pass.similarities != nullptr || !all) return contrast_forward_block<PEAKS, true>(pass, block, scratch);
     }
-    if (pass.shift != 0.0f)
-      contrast_forward_block<PEAKS, false>(pass, block, scratch);
-    else
-      contrast_forward_block<PEAKS, false, false>(pass, block, scratch);
+    contrast_forward_block<PEAKS, false>(pass, block, scratch);
   });
 }
 
@@ -146,15 +143,14 @@ void contrast_forward(const ContrastPass& pass, const BlockPair& pair, const Scr
     contrast_forward_blocks<false, false>(pass, pair, scratch);
 }
 
-template <bool MASKED, bool SHIFTED>
+template <bool MASKED>
 struct ContrastBackward {
   PairMask mask;
   float* coefficients;
   const float* row_weights;
   const float* col_weights;
   int64_t first_col;
-  Shift<SHIFTED> shifted;
-  Floats w0, w1;
+  Floats shift, w0, w1;
 
   CK_INLINE void begin(int64_t c) {
     w0 = load(col_weights + first_col + c);
@@ -165,8 +161,8 @@ struct ContrastBackward {
     if (MASKED) mask.apply(i, y0, y1);
     const Floats w = broadcast(row_weights[i]);
     float* out = coefficients + r * BLOCK_STRIDE;
-    store(out, mul(exp2(shifted(y0)), add(w, w0)));
-    store(out + LANES, mul(exp2(shifted(y1)), add(w, w1)));
+    store(out, mul(exp2(sub(y0, shift)), add(w, w0)));
+    store(out + LANES, mul(exp2(sub(y1, shift)), add(w, w1)));
   }
   CK_INLINE void end(int64_t) { coefficients += NR; }
 };
@@ -186,15 +182,15 @@ CK_INLINE void apply_both(const ContrastPass& pass, const Block& block, const Sc
         scratch.coefficients);
 }
 
-template <bool MASKED, bool SHIFTED = true>
+template <bool MASKED>
 __attribute__((noinline)) static void contrast_backward_block(const ContrastPass& pass, const Block& block, const Scratch& scratch) {
-  ContrastBackward<MASKED, SHIFTED> policy;
+  ContrastBackward<MASKED> policy;
   if (MASKED) policy.mask.set(pass, block, scratch);
   policy.coefficients = scratch.coefficients;
   policy.row_weights = pass.rows.weights;
   policy.col_weights = pass.cols.weights;
   policy.first_col = block.col_first;
-  policy.shifted.by = broadcast(pass.shift);
+  policy.shift = broadcast(pass.shift);
   walk<MASKED, true>(block, side(pass.rows), side(pass.cols), pass.partner, nullptr, scratch, policy);
   apply_both(pass, block, scratch);
 }
@@ -209,10 +205,7 @@ CK_INLINE void contrast_backward_blocks(const ContrastPass& pass, const BlockPai
       const bool all = left == LeftByLabels::all && pass.mask == nullptr && pass.guide == nullptr;
       if (!all) return contrast_backward_block<true>(pass, block, scratch);
     }
-    if (pass.shift != 0.0f)
-      contrast_backward_block<false>(pass, block, scratch);
-    else
-      contrast_backward_block<false, false>(pass, block, scratch);
+    contrast_backward_block<false>(pass, block, scratch);
   });
 }
 

@@ -138,7 +138,7 @@ class NtXent {
     const double bound = largest * LOG2_E / temperature;  // of |y|
     if (!(bound <= LARGEST_BOUND))
       throw Failure{CK_OUT_OF_RANGE, 0, -1, -1, "products of rows, scaled by temperature or logit scale, do not fit float32"};
-    shift_ = static_cast<float>(fixed_shift(bound));
+    shift_ = bound <= UNSHIFTED_BOUND ? 0.0f : static_cast<float>(fixed_shift(bound));
     may_underflow_ = 2.0 * bound > SHIFT_HEADROOM - ROW_SUM_FLOOR;
     forward();
     if (may_underflow_) repair_sums();

@@ -52,17 +52,18 @@ static_assert(SLICE % DOT_BLOCK_LONG == 0, "slices must be whole blocks: a row's
 constexpr double SHIFT_HEADROOM = 100.0;
 constexpr double ROW_SUM_FLOOR = -76.0;
 
-// The shift for |y| <= bound. None where terms and sums of them are moderate numbers anyhow, which rounds nothing: temperature >= 0.045
-// for cosines. Then bound itself, where every term, 2^(-2 bound) at least, stays above the floor so; then the largest that keeps them
-// above it, which is possible up to 2 bound = SHIFT_HEADROOM - ROW_SUM_FLOOR: temperature >= log2(e) / 88 = 0.0164 for cosines. A shift
-// close to the largest y matters: y - shift is rounded, and the less the smaller it is.
-constexpr double UNSHIFTED_BOUND = 32.0;
+// The shift for |y| <= bound. bound itself where every term, 2^(-2 bound) at least, stays above the floor so; then the largest that
+// keeps them above it, which is possible up to 2 bound = SHIFT_HEADROOM - ROW_SUM_FLOOR: temperature >= log2(e) / 88 = 0.0164 for
+// cosines. A shift close to the largest y matters: y - shift is rounded, and the less the smaller it is.
 constexpr double fixed_shift(double bound) {
-  if (bound <= UNSHIFTED_BOUND) return 0.0;
   const double above_floor = -ROW_SUM_FLOOR - bound, below_headroom = bound - SHIFT_HEADROOM;
   const double least = above_floor > below_headroom ? above_floor : below_headroom;
   return bound < least ? bound : least;
 }
+
+// Up to this bound NT-Xent and uniformity take no shift, which rounds nothing: terms and sums of them are moderate numbers anyhow.
+// Temperature >= 0.045 for cosines.
+constexpr double UNSHIFTED_BOUND = 32.0;
 
 }  // namespace ck
 
