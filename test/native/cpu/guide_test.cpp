@@ -7,7 +7,7 @@ using namespace support;
 
 namespace {
 
-double dot(const float* x, const float* y, int64_t cols) {
+NOT_SANITIZED double dot(const float* x, const float* y, int64_t cols) {
   double s[8] = {};
   for (int64_t k = 0; k < cols; ++k) s[k % 8] += static_cast<double>(x[k]) * y[k];
   return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));

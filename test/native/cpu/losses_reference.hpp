@@ -23,10 +23,8 @@ struct Pairs {
 
   double s(int64_t i, int64_t j) const { return dot(x.u[i], y.u[j]); }
   void add(int64_t i, int64_t j, double c) {
-    for (size_t k = 0; k < x.u[i].size(); ++k) {
-      by_x[i][k] += c * y.u[j][k];
-      by_y[j][k] += c * x.u[i][k];
-    }
+    add_scaled(by_x[i], c, y.u[j]);
+    add_scaled(by_y[j], c, x.u[i]);
     const auto length = [](const Unit& unit, int64_t row) { return unit.normalize ? (unit.norm[row] > 0 ? 1 : 0) : unit.norm[row]; };
     size_x[i] += std::fabs(c) * length(y, j);
     size_y[j] += std::fabs(c) * length(x, i);
