@@ -16,6 +16,8 @@ export default defineConfig({
   test: {
     // Native code reads the environment of the process, which only a process of its own has to itself.
     pool: 'forks',
+    // Vitest leaves a processor to itself, which is half of a machine of two.
+    maxWorkers: '100%',
     testTimeout: sanitizer ? 1_200_000 : 60_000,
     env: sanitizer ? { LD_PRELOAD: sanitizer } : {},
     projects: [
