@@ -83,7 +83,7 @@ void barlow_twins(const ck_matrix& a, const ck_matrix& b, double lambda, const c
   pass.cols.grouped = vb.packed.grouped;
   pass.cols.sums = vb.sums;
   pass.partner = buffers.partner;
-  pass.block = static_cast<int32_t>(block_rows(count));
+  pass.block = static_cast<int32_t>(gradients ? applied_block_rows(count) : block_rows(count));
   for (int64_t k = 0; k < va.packed.layout.padded_rows; ++k) {
     buffers.partner[k] = k < count ? static_cast<int32_t>(k) : -1;
     buffers.squares[k] = 0.0;

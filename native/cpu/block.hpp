@@ -14,7 +14,6 @@
 namespace ck {
 namespace CK_ISA {
 
-constexpr float EXCLUDED = -3e38f;
 constexpr int BLOCK_GROUPS = BLOCK_LARGE / GROUP;
 
 struct Block {

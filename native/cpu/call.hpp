@@ -38,6 +38,8 @@ inline int64_t grouped_floats(const Layout& layout) { return layout.padded_rows 
 inline int64_t panel_floats(const Layout& layout) { return layout.padded_rows / layout.width * layout.panel_stride; }
 // Rows of a block of S: smaller ones for small problems, where parallelism matters more.
 inline int64_t block_rows(int64_t rows) { return rows <= 1024 ? BLOCK_SMALL : BLOCK_LARGE; }
+// The same where coefficients are applied: those of a block stay in the second-level cache beside the rows and sums they meet.
+int64_t applied_block_rows(int64_t rows);
 // Rows of a side of a job, some blocks. Blocks that share rows find them in the cache; how many depends on the rows alone, so that bits
 // do not depend on the number of threads, and at least 16 are left to share.
 inline int64_t job_rows(int64_t rows) {

@@ -9,7 +9,6 @@ namespace ck {
 namespace {
 
 constexpr int64_t ROWS_PER_JOB = PACK_ROWS;
-constexpr float NO_PEAK = -3e38f;
 
 }  // namespace
 
@@ -23,7 +22,7 @@ ContrastArrays::ContrastArrays(Arena& arena, int64_t padded) {
 
 void ContrastArrays::clear(int64_t padded) const {
   std::fill_n(totals, padded, 0.0);
-  std::fill_n(peaks, padded, NO_PEAK);
+  std::fill_n(peaks, padded, EXCLUDED);
   std::fill_n(weights, padded, 0.0f);
   std::fill_n(repair_weights, padded, 0.0f);
   std::fill_n(own_shift, padded, NO_REPAIR);
@@ -109,7 +108,7 @@ bool Contrast::flag(const ContrastArrays& side, int64_t rows) const {
   const double floor = std::ldexp(1.0, static_cast<int>(ROW_SUM_FLOOR));
   bool any = false;
   for (int64_t i = 0; i < rows; ++i) {
-    if (!(side.totals[i] < floor) || side.peaks[i] == NO_PEAK) continue;
+    if (!(side.totals[i] < floor) || side.peaks[i] == EXCLUDED) continue;
     side.own_shift[i] = side.peaks[i];
     side.totals[i] = 0.0;
     any = true;
@@ -133,6 +132,7 @@ void Contrast::weigh(const ContrastArrays& side, int64_t i, double factor, doubl
 
 void Contrast::backward(float* row_sums, float* col_sums) {
   ContrastPass backward = pass();
+  backward.block = static_cast<int32_t>(applied_block_rows(std::max(pairs_.rows.layout.rows, pairs_.cols.layout.rows)));
   backward.rows.sums = row_sums;
   backward.cols.sums = col_sums;
   run(backward, call_.kernels().contrast.backward);

@@ -123,7 +123,7 @@ void cosine_similarity_backward(const ck_matrix& x, const ck_matrix& y, const ck
   pass.x_sums = gradient_x != nullptr ? b.x_sums : nullptr;
   pass.y_sums = gradient_y != nullptr ? b.y_sums : nullptr;
   pass.upstream = upstream.data;
-  pass.block = static_cast<int32_t>(b.block);
+  pass.block = static_cast<int32_t>(applied_block_rows(std::max(x.rows, y.rows)));
   // Returns the largest |upstream|.
   const auto apply = [&](float scale) {
     pass.scale = scale;

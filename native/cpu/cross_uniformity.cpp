@@ -139,7 +139,8 @@ class CrossUniformity {
     ContrastPass pass = {};
     pass.rows = of(b_.x);
     pass.cols = of(b_.y);
-    pass.block = static_cast<int32_t>(block_rows(std::max(b_.x.rows(), b_.y.rows())));
+    const int64_t rows = std::max(b_.x.rows(), b_.y.rows());
+    pass.block = static_cast<int32_t>(gradients_ ? applied_block_rows(rows) : block_rows(rows));
     return pass;
   }
 

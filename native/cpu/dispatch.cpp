@@ -4,8 +4,10 @@
 #include <cstdlib>
 #include <cstring>
 
-#if defined(__x86_64__) && defined(__linux__)
+#if defined(__x86_64__)
 #include <cpuid.h>
+#endif
+#if defined(__x86_64__) && defined(__linux__)
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
@@ -102,6 +104,18 @@ Dispatch choose() {
 const Dispatch& dispatch() {
   static const Dispatch chosen = choose();
   return chosen;
+}
+
+int64_t second_level_bytes() {
+  static const int64_t bytes = [] {
+    int64_t kib = 0;
+#if defined(__x86_64__)
+    unsigned a, b, c = 0, d;
+    if (__get_cpuid(0x80000006, &a, &b, &c, &d)) kib = c >> 16;  // AMD's leaf, which Intel has, too
+#endif
+    return (kib > 0 ? kib : 1024) << 10;
+  }();
+  return bytes;
 }
 
 }  // namespace ck

@@ -1,4 +1,4 @@
-// Which instruction set this process runs: the best the machine and its operating system offer, or the one that
+// What the machine offers. Which instruction set this process runs: the best the machine and its operating system offer, or the one that
 // CONTRASTIVE_KERNELS_ISA (amx | avx512 | avx2 | neon | portable) names. Chosen once. "amx" is avx512 with bfloat16 on AMX.
 #ifndef CK_CPU_DISPATCH_HPP
 #define CK_CPU_DISPATCH_HPP
@@ -15,6 +15,9 @@ struct Dispatch {
 };
 
 const Dispatch& dispatch();
+
+// Bytes of a core's second-level cache; 1 MiB where the processor does not say.
+int64_t second_level_bytes();
 
 }  // namespace ck
 

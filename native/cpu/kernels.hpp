@@ -18,6 +18,10 @@
 
 namespace ck {
 
+// The similarity of a pair that does not count, and the peak of a row without any that does: 2^EXCLUDED is 0, also by exp2<true>(), which
+// takes an exponent from the last bits of the significand.
+constexpr float EXCLUDED = -0x1.cp127f;  // -3e38
+
 struct Layout {
   int64_t rows = 0;
   int64_t padded_rows = 0;

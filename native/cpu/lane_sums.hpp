@@ -33,7 +33,7 @@ CK_INLINE void fold(const float* rows, int groups, float* result, Combine&& comb
 template <bool SHIFTED>
 struct Shift {
   Floats by;
-  CK_INLINE Floats operator()(Floats y) const { return SHIFTED ? sub(y, by) : y; }
+  CK_INLINE Floats exp2(Floats y) const { return SHIFTED ? CK_ISA::exp2(sub(y, by)) : CK_ISA::exp2<true>(y); }
 };
 
 // Sums e over rows and columns of a block: per row one vector of partial sums in memory, per column two registers.

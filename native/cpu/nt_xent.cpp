@@ -126,7 +126,7 @@ class NtXent {
       for (int64_t i = first; i < last; ++i) {
         b_.partner[i] = i < rows_ ? layout.positive(static_cast<int>(i)) : -1;
         b_.row_sums[i] = 0.0;
-        b_.row_peaks[i] = -3e38f;
+        b_.row_peaks[i] = EXCLUDED;
         b_.weights[i] = 0.0f;
       }
     };
@@ -262,6 +262,7 @@ class NtXent {
     power_ = exponent < -SMALL_WEIGHT ? -exponent : 0;
     if (repairs_ || power_ != 0) weigh_again();
     NtXentPass backward = pass();
+    backward.block = static_cast<int32_t>(applied_block_rows(rows_));
     backward.weights = b_.weights;
     call_.pairs(threads_, schedule_,
                 [&](const BlockPair& pair, int64_t, int slot) { kernels_.backward(backward, pair, b_.scratch.of(slot)); });

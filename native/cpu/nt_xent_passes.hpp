@@ -23,7 +23,7 @@ struct NtXentForward {
   }
   CK_INLINE void row(int r, int64_t, Floats y0, Floats y1) {
     if (PEAKS) peaks.row(r, y0, y1);
-    sums.row(r, exp2(shifted(y0)), exp2(shifted(y1)));
+    sums.row(r, shifted.exp2(y0), shifted.exp2(y1));
   }
   CK_INLINE void end(int64_t c) {
     sums.end(c);
@@ -75,7 +75,7 @@ struct NtXentBackward {
   }
   CK_INLINE void row(int r, int64_t i, Floats y0, Floats y1) {
     const Floats w = broadcast(weights[i]);
-    Products::store_coefficients(coefficients + r * Products::ROW, mul(exp2(shifted(y0)), add(w, w0)), mul(exp2(shifted(y1)), add(w, w1)));
+    Products::store_coefficients(coefficients + r * Products::ROW, mul(shifted.exp2(y0), add(w, w0)), mul(shifted.exp2(y1), add(w, w1)));
   }
   CK_INLINE void end(int64_t) { coefficients += NR / Products::PER_WORD; }
 };

@@ -130,7 +130,7 @@ class SigLip {
   // The pass over all other pairs. Returns the sum of their losses, times 2^raised.
   double negatives(bool gradients) {
     std::fill_n(b_.totals, b_.x.layout.padded_rows, 0.0);
-    std::fill_n(b_.peaks, b_.x.layout.padded_rows, -3e38f);
+    std::fill_n(b_.peaks, b_.x.layout.padded_rows, EXCLUDED);
     ContrastPass pass = {};
     pass.rows.layout = &b_.x.layout;
     pass.rows.panels = b_.x.panels;
@@ -143,7 +143,7 @@ class SigLip {
     pass.cols.grouped = b_.y.grouped;
     pass.cols.sums = b_.y_sums;
     pass.partner = b_.partner;
-    pass.block = static_cast<int32_t>(block_rows(rows_));
+    pass.block = static_cast<int32_t>(gradients ? applied_block_rows(rows_) : block_rows(rows_));
     if (gradients) {
       call_.each(threads_, job_count(b_.x.layout.padded_rows, GROUP), [&](int64_t group, int) {
         const int64_t floats = b_.x.layout.group_stride;

@@ -36,16 +36,22 @@ CK_INLINE float max_lanes(Floats x) {
   return _mm_cvtss_f32(_mm_max_ss(s, _mm_shuffle_ps(s, s, 1)));
 }
 CK_INLINE bool any_above(Floats a, Floats b) { return _mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GT_OQ)) != 0; }
-// y = n + f with the nearest integer n, at least -127, which stands for 0; f is in [-1/2, 1/2].
-CK_INLINE Floats clamp_exponent(Floats y) { return _mm256_max_ps(y, _mm256_set1_ps(-127.0f)); }
-CK_INLINE Floats fraction(Floats y) { return sub(y, _mm256_round_ps(y, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)); }
+// y = n + f with the nearest integer n, at least -127, which stands for 0; f is in [-1/2, 1/2]. Added to INTEGERS, y has n + 127 in the
+// last bits of its significand, and no fraction.
+constexpr float INTEGERS = 12582912.0f + 127.0f;
+CK_INLINE Floats clamp_exponent(Floats y) { return maximum(y, broadcast(-127.0f)); }
+CK_INLINE Floats fraction(Floats y, Floats& n) {
+  n = add(y, broadcast(INTEGERS));
+  return sub(y, sub(n, broadcast(INTEGERS)));
+}
 constexpr float POWERS_OF_TWO[6] = {1.00000007f, 0.693146949f, 0.240221218f, 5.55074109e-2f, 9.67545975e-3f, 1.32669704e-3f};
 // p * 2^n
-CK_INLINE Floats scale_by_power(Floats p, Floats y) {
-  const __m256i exponent = _mm256_cvtps_epi32(y);
-  return _mm256_mul_ps(p, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(exponent, _mm256_set1_epi32(127)), 23)));
-}
+CK_INLINE Floats scale_by_power(Floats p, Floats n) { return mul(p, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(n), 23))); }
 
+CK_INLINE Floats scale_moderate(Floats p, Floats n) {
+  return _mm256_castsi256_ps(
+      _mm256_add_epi32(_mm256_castps_si256(p), _mm256_slli_epi32(_mm256_sub_epi32(_mm256_castps_si256(n), _mm256_set1_epi32(127)), 23)));
+}
 // Transposes LANES vectors in place.
 CK_INLINE void transpose(Floats* r) {
   Floats t[8];

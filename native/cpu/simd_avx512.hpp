@@ -38,10 +38,13 @@ CK_INLINE float max_lanes(Floats x) { return _mm512_reduce_max_ps(x); }
 CK_INLINE bool any_above(Floats a, Floats b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ) != 0; }
 // y = n + f with the integer n below y, so that f is in [0, 1): one instruction, as scale_by_power() takes n of y by itself.
 CK_INLINE Floats clamp_exponent(Floats y) { return y; }
-CK_INLINE Floats fraction(Floats y) { return _mm512_reduce_ps(y, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); }
+CK_INLINE Floats fraction(Floats y, Floats& n) {
+  n = y;
+  return _mm512_reduce_ps(y, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+}
 constexpr float POWERS_OF_TWO[6] = {0.99999994f, 0.693153083f, 0.240153611f, 5.58263175e-2f, 8.98933969e-3f, 1.87757669e-3f};
 // p * 2^n; denormal results are kept, far below them 0.
-CK_INLINE Floats scale_by_power(Floats p, Floats y) { return _mm512_scalef_ps(p, y); }
+CK_INLINE Floats scale_by_power(Floats p, Floats n) { return _mm512_scalef_ps(p, n); }
 
 // Transposes LANES vectors in place: pairs of elements, pairs of pairs, then quarters of registers change places.
 CK_INLINE void transpose(Floats* r) {

@@ -31,11 +31,6 @@ CK_INLINE Floats sub(Floats a, Floats b) { return a - b; }
 CK_INLINE Floats mul(Floats a, Floats b) { return a * b; }
 CK_INLINE Floats fma(Floats a, Floats b, Floats c) { return a * b + c; }
 CK_INLINE Floats maximum(Floats a, Floats b) { return a > b ? a : b; }
-CK_INLINE Integers to_integers(Floats x) { return __builtin_convertvector(x, Integers); }
-CK_INLINE Floats to_floats(Integers x) { return __builtin_convertvector(x, Floats); }
-CK_INLINE Floats from_bits(Integers x) { return reinterpret_cast<Floats>(x); }
-CK_INLINE Integers integers(int x) { return Integers{x, x, x, x}; }
-CK_INLINE Integers shift_to_exponent(Integers x) { return x << 23; }
 
 CK_INLINE Doubles double_broadcast(double x) { return Doubles{x, x}; }
 CK_INLINE Doubles double_load(const double* p) { return *reinterpret_cast<const UnalignedDoubles*>(p); }
@@ -56,16 +51,17 @@ CK_INLINE float max_lanes(Floats x) {
   return a > b ? a : b;
 }
 CK_INLINE bool any_above(Floats a, Floats b) { return (a[0] > b[0]) | (a[1] > b[1]) | (a[2] > b[2]) | (a[3] > b[3]); }
-// Round to nearest for |x| < 2^22, which is all that exp2 needs: adding 1.5 * 2^23 leaves no fraction bits.
-CK_INLINE Floats round_nearest(Floats x) { return sub(add(x, broadcast(12582912.0f)), broadcast(12582912.0f)); }
-// y = n + f with the nearest integer n, at least -127, which stands for 0; f is in [-1/2, 1/2].
+// y = n + f with the nearest integer n, at least -127, which stands for 0; f is in [-1/2, 1/2]. Added to INTEGERS, y has n + 127 in the
+// last bits of its significand, and no fraction.
+constexpr float INTEGERS = 12582912.0f + 127.0f;
 CK_INLINE Floats clamp_exponent(Floats y) { return maximum(y, broadcast(-127.0f)); }
-CK_INLINE Floats fraction(Floats y) { return sub(y, round_nearest(y)); }
+CK_INLINE Floats fraction(Floats y, Floats& n) {
+  n = add(y, broadcast(INTEGERS));
+  return sub(y, sub(n, broadcast(INTEGERS)));
+}
 constexpr float POWERS_OF_TWO[6] = {1.00000007f, 0.693146949f, 0.240221218f, 5.55074109e-2f, 9.67545975e-3f, 1.32669704e-3f};
 // p * 2^n
-CK_INLINE Floats scale_by_power(Floats p, Floats y) {
-  return mul(p, from_bits(shift_to_exponent(to_integers(round_nearest(y)) + integers(127))));
-}
+CK_INLINE Floats scale_by_power(Floats p, Floats n) { return mul(p, reinterpret_cast<Floats>(reinterpret_cast<Integers>(n) << 23)); }
 // Transposes LANES vectors in place.
 CK_INLINE void transpose(Floats* r) {
   const Floats a = r[0], b = r[1], c = r[2], d = r[3];

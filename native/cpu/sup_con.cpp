@@ -111,7 +111,7 @@ class SupCon {
     const int64_t padded = b_.units.layout.padded_rows;
     std::fill(b_.labels + rows_, b_.labels + padded, b_.labels[rows_ - 1]);
     for (float* array : {b_.bias, b_.no_bias, b_.mean, b_.spread, b_.pull, b_.level, b_.offset}) std::fill_n(array, padded, 0.0f);
-    for (float* array : {b_.peaks, b_.lows, b_.similarity_peaks}) std::fill_n(array, padded, -3e38f);
+    for (float* array : {b_.peaks, b_.lows, b_.similarity_peaks}) std::fill_n(array, padded, EXCLUDED);
     std::fill_n(b_.sums, padded, 0.0);
     std::fill_n(b_.slopes, padded, 0.0);
     call_.each(threads_, job_count(padded, PACK_ROWS), [&](int64_t job, int) {

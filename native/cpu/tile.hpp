@@ -16,14 +16,17 @@ constexpr int NR = 2 * LANES;
 static_assert(GROUP % MR == 0 && PACK_ROWS % NR == 0 && PACK_ROWS % GROUP == 0, "blocks must be whole groups and tiles");
 static_assert(NR <= MAX_WIDTH && LANES <= MAX_LANES, "scratch memory is sized for the widest tile");
 
-// 2^y, relative error 1e-7: y = n + f, a polynomial for 2^f, n added to the exponent.
+// 2^y, relative error 1e-7: y = n + f, a polynomial for 2^f, n added to the exponent. MODERATE: |y| <= 120, or y is EXCLUDED, which gives
+// 0.
+template <bool MODERATE = false>
 CK_INLINE Floats exp2(Floats y) {
-  y = clamp_exponent(y);
-  const Floats f = fraction(y);
+  if (!MODERATE) y = clamp_exponent(y);
+  Floats n;
+  const Floats f = fraction(y, n);
   Floats p = broadcast(POWERS_OF_TWO[5]);
 #pragma GCC unroll 5
   for (int k = 4; k >= 0; --k) p = fma(p, f, broadcast(POWERS_OF_TWO[k]));
-  return scale_by_power(p, y);
+  return scale_by_power(p, n);
 }
 
 CK_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }

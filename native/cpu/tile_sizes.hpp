@@ -19,7 +19,7 @@ namespace ck {
 constexpr int GROUP = 12;         // rows of a packed group
 constexpr int PACK_ROWS = 96;     // rows of one packing job: whole groups and whole tiles of every width
 constexpr int BLOCK_LARGE = 192;  // rows and columns of a block of S whose coefficients stay in the L2 cache
-constexpr int BLOCK_SMALL = 96;   // the same for small problems, where parallelism matters more
+constexpr int BLOCK_SMALL = 96;   // the same for small problems, where parallelism matters more, and for small caches
 constexpr int MAX_WIDTH = 32;     // widest tile (NR) of all instruction sets
 constexpr int MAX_LANES = 16;
 constexpr int CACHE_LINE = 16;                     // floats

@@ -84,7 +84,7 @@ void uniformity(const ck_matrix& x, double t, const ck_options& options, float* 
   pass.sums = b.sums;
   pass.row_sums = b.row_sums;
   pass.bias = biased ? b.bias : nullptr;
-  pass.block = static_cast<int32_t>(block_rows(x.rows));
+  pass.block = static_cast<int32_t>(gradients ? applied_block_rows(x.rows) : block_rows(x.rows));
   const auto total_relative_to = [&](float shift) {
     pass.shift = shift;
     if (b.row_sums != nullptr) std::fill_n(b.row_sums, b.packed.layout.padded_rows, 0.0);

@@ -32,7 +32,7 @@ struct Uniformity {
       y0 = sub(y0, add(b, b0));
       y1 = sub(y1, add(b, b1));
     }
-    const Floats e0 = exp2(shifted(y0)), e1 = exp2(shifted(y1));
+    const Floats e0 = shifted.exp2(y0), e1 = shifted.exp2(y1);
     total = add(total, add(e0, e1));
     if (ROW_SUMS) sums.row(r, e0, e1);
     if (COEFFICIENTS) {

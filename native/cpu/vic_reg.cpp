@@ -124,7 +124,8 @@ class VicReg {
     pass.rows.sums = view.sums;
     pass.rows.totals = b_.squares;
     pass.cols = pass.rows;
-    pass.block = static_cast<int32_t>(block_rows(columns_.count()));
+    const int64_t count = columns_.count();
+    pass.block = static_cast<int32_t>(view.sums != nullptr ? applied_block_rows(count) : block_rows(count));
     Schedule schedule(columns_.count(), -1, b_.job, b_.jobs, b_.turns);
     call_.pairs(threads_, schedule, [&](const BlockPair& pair, int64_t, int slot) {
       call_.kernels().contrast.squared_products(pass, 1.0f, pair, b_.scratch.of(slot));
