@@ -22,7 +22,7 @@ export function mutualInformationBound(loss: number, candidates: number): number
 export interface CandidateCounts {
   /** Rows of the loss's first input: 2N for `ntXent`, N for the others. */
   readonly rows: number;
-  /** Rows of the second input; default `rows`. */
+  /** Rows of the second input; default `rows`. Without `inBatch` a row is compared with one of them only. */
   readonly keys?: number | undefined;
   /** Negatives that each row sees beside those, drawn at random, such as those of a queue; default 0. */
   readonly negatives?: number | undefined;
@@ -75,7 +75,8 @@ export function boundCandidates(loss: 'ntXent' | 'infoNce' | 'clip', counts: Can
     throw new RangeError(`counts: expected rows alone for '${loss}', got more`);
   }
   if (loss === 'ntXent') return readInteger('candidates', rows - 1, 2, MAX_ELEMENTS);
-  const inKeys = readBoolean('inBatch', inBatch, true) ? (keys === undefined ? rows : readInteger('keys', keys, 1, MAX_ELEMENTS)) : 1;
+  const keyRows = keys === undefined ? rows : readInteger('keys', keys, 1, MAX_ELEMENTS);
+  const inKeys = readBoolean('inBatch', inBatch, true) ? keyRows : 1;
   const others = negatives === undefined ? 0 : readInteger('negatives', negatives, 0, MAX_ELEMENTS);
   return readInteger('candidates', inKeys + others, 2, MAX_ELEMENTS);
 }

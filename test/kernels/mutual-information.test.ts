@@ -131,6 +131,7 @@ describe('boundCandidates', () => {
     ['infoNce', { rows: 8, inBatch: false }, RangeError, /^candidates: .*got 1/],
     ['infoNce', { rows: 0 }, RangeError, /^rows: /],
     ['infoNce', {}, TypeError, /^rows: /],
+    ['infoNce', { rows: 8, negatives: 9, keys: 0, inBatch: false }, RangeError, /^keys: /],
     ['infoNce', { rows: 8, negative: 4 }, TypeError, /^options: .*got 'negative'/],
   ] as const)('%s %j is refused', (loss, counts, type, message) => {
     const call = () => boundCandidates(loss as 'ntXent', counts as never);
