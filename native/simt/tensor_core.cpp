@@ -6,12 +6,13 @@
 
 namespace simt {
 
-double widen(uint16_t half) {
-  const uint32_t word = uint32_t(half) << 16;
+static float as_float(uint32_t word) {
   float value;
   std::memcpy(&value, &word, sizeof value);
   return value;
 }
+
+double widen(uint16_t half) { return double(as_float(uint32_t(half) << 16)); }
 
 float cut(double value) {
   float result = float(value);
@@ -26,27 +27,37 @@ float cut(double value) {
 namespace {
 
 // The lower and the upper half of a register.
-double low(uint32_t word) { return widen(uint16_t(word)); }
-double high(uint32_t word) { return widen(uint16_t(word >> 16)); }
+float low(uint32_t word) { return as_float(word << 16); }
+float high(uint32_t word) { return as_float(word & 0xFFFF0000u); }
 
-// In: a lane's four registers of A and two of B. Out: its four elements of A B as doubles.
+// In: a lane's four registers of A and two of B. Out: its four elements of A B as doubles. Tests spend most of their time here, so a row
+// of the product is summed in registers, which compilers see in vector types only.
 void multiply(Words* all) {
-  double a[16][16], b[16][8], product[16][8] = {};
+  typedef double Pair __attribute__((vector_size(16), may_alias));
+  float a[16][16];
+  alignas(16) double b[16][8], product[16][8];
   for (int lane = 0; lane < 32; ++lane) {
     const int group = lane / 4, quad = lane % 4;
     for (int r = 0; r < 4; ++r) {
-      double* const to = &a[group + r % 2 * 8][2 * quad + r / 2 * 8];
+      float* const to = &a[group + r % 2 * 8][2 * quad + r / 2 * 8];
       to[0] = low(all[lane].word[r]);
       to[1] = high(all[lane].word[r]);
     }
     for (int r = 0; r < 2; ++r) {
-      b[2 * quad + 8 * r][group] = low(all[lane].word[4 + r]);
-      b[2 * quad + 8 * r + 1][group] = high(all[lane].word[4 + r]);
+      b[2 * quad + 8 * r][group] = double(low(all[lane].word[4 + r]));
+      b[2 * quad + 8 * r + 1][group] = double(high(all[lane].word[4 + r]));
     }
   }
-  for (int i = 0; i < 16; ++i)
-    for (int k = 0; k < 16; ++k)
-      for (int j = 0; j < 8; ++j) product[i][j] += a[i][k] * b[k][j];
+  for (int i = 0; i < 16; ++i) {
+    Pair sum[4] = {};
+    for (int k = 0; k < 16; ++k) {
+      const Pair x = {double(a[i][k]), double(a[i][k])};
+      const Pair* const row = reinterpret_cast<const Pair*>(b[k]);
+#pragma GCC unroll 4
+      for (int j = 0; j < 4; ++j) sum[j] += x * row[j];
+    }
+    std::memcpy(product[i], sum, sizeof sum);
+  }
   for (int lane = 0; lane < 32; ++lane) {
     const int group = lane / 4, quad = lane % 4;
     double own[4];
