@@ -11,10 +11,10 @@ using namespace support;
 
 namespace {
 
-#if defined(SIMT_TSAN) || defined(SIMT_ASAN)
-constexpr bool kSanitized = true;
+#if defined(SIMT_TSAN) || defined(SIMT_ASAN) || defined(SIMT_COVERAGE)
+constexpr bool kBrief = true;
 #else
-constexpr bool kSanitized = false;
+constexpr bool kBrief = false;
 #endif
 
 struct Precision {
@@ -156,7 +156,7 @@ void test_families() {
     for (const Family& family : families())
       for (const auto& shape : shapes)
         for (double temperature : {0.005, 0.01, 0.02, 0.07, 0.5, 10.0}) {
-          if (++turn % (kSanitized ? 211 : 7)) continue;
+          if (++turn % (kBrief ? 211 : 7)) continue;
           const bool interleaved = turn / 3 % 2;
           const Matrix z = family.make(shape[0], shape[1], interleaved, random);
           compare_nt_xent(family.name, precision, z, interleaved, temperature, true);
@@ -176,19 +176,19 @@ void test_sizes() {
   const Family correlated = families()[1];
   for (const Precision& precision : {kSplit, kBfloat16}) {
     const std::vector<int64_t> depths =
-        kSanitized ? std::vector<int64_t>{64, 128, 200, 257} : std::vector<int64_t>{64, 128, 129, 192, 256, 257, 330};
+        kBrief ? std::vector<int64_t>{64, 128, 200, 257} : std::vector<int64_t>{64, 128, 129, 192, 256, 257, 330};
     for (int64_t cols : depths)
       for (double temperature : {0.5, 0.1, 0.01}) {
-        const Matrix z = correlated.make(kSanitized ? 70 : 134, cols, false, random);
+        const Matrix z = correlated.make(kBrief ? 70 : 134, cols, false, random);
         compare_nt_xent("depth", precision, z, false, temperature, true);
         if (temperature == 0.1) compare_uniformity("depth", precision, z, 2, true);
       }
-    const std::vector<int64_t> heights = kSanitized ? std::vector<int64_t>{70} : std::vector<int64_t>{1, 70, 131, 150};
+    const std::vector<int64_t> heights = kBrief ? std::vector<int64_t>{70} : std::vector<int64_t>{1, 70, 131, 150};
     for (int64_t rows : heights)
       for (int64_t cols : {20, 200, 300})
         for (bool normalize : {true, false})
           compare_cosine(precision, random_matrix(rows, cols, random), random_matrix(rows == 70 ? 70 : 150, cols, random), normalize);
-    if (kSanitized) continue;
+    if (kBrief) continue;
     for (double temperature : {0.005, 10.0}) {  // blocks and shares of different lengths
       const Matrix z = families()[2].make(330, 200, false, random);
       compare_nt_xent("confident", precision, z, false, temperature, true);
@@ -210,7 +210,7 @@ void test_codes() {
   for (const Precision& precision : {kSplit, kBfloat16})
     for (int64_t cols : {12, 127, 192, 960, 1000, 1016})
       for (double temperature : {0.02, 0.2, 0.3, 0.5, 1.0, 1.5, 10.0}) {
-        if (kSanitized && cols > 127 && temperature != 0.5) continue;
+        if (kBrief && cols > 127 && temperature != 0.5) continue;
         Matrix z = random_matrix(26, cols, random);
         for (float& value : z.data) value = value < 0 ? -1.0f : 1.0f;
         for (int64_t i = 1; i < z.rows; i += 2)  // a positive differs in one element of 16
