@@ -19,15 +19,53 @@ struct CosineStore {
   CK_INLINE void end(int64_t) { values += NR; }
 };
 
-// Writes a row of a block to its place; STREAM: past the caches, whole vectors at a time.
+// Writes the rows of a block to their place in the matrix. STREAM: whole cache lines past the caches. The lines that a row shares with
+// its neighbours left and right go through them, and are asked for ahead: the stores would wait for each (arrays of a JavaScript engine
+// begin within a line, so that every row of a block has two of them).
 template <bool STREAM>
-CK_INLINE void put(const float* in, int64_t count, float* out) {
-  int64_t k = 0;
-  if (STREAM)
-    for (; k < count && reinterpret_cast<uintptr_t>(out + k) % sizeof(Floats) != 0; ++k) out[k] = in[k];
-  for (; k + LANES <= count; k += LANES) STREAM ? stream(out + k, load(in + k)) : store(out + k, load(in + k));
-  for (; k < count; ++k) out[k] = in[k];
-}
+class RowsInPlace {
+ public:
+  // rows x cols at `out`, rows `stride` apart.
+  CK_INLINE RowsInPlace(float* out, int64_t stride, int64_t rows, int64_t cols) : out_(out), stride_(stride), rows_(rows), cols_(cols) {
+    for (int64_t r = 0; r < AHEAD; ++r) ask(r);
+  }
+  CK_INLINE void put(int64_t r, const float* in) {
+    ask(r + AHEAD);
+    float* out = out_ + r * stride_;
+    int64_t k = 0;
+    if (STREAM) {
+      k = smaller((CACHE_LINE - within_line(out)) % CACHE_LINE, cols_);
+      copy(in, out, k);
+      for (; k + CACHE_LINE <= cols_; k += CACHE_LINE) {
+#pragma GCC unroll 4
+        for (int i = 0; i < CACHE_LINE; i += LANES) stream(out + k + i, load(in + k + i));
+      }
+    }
+    copy(in + k, out + k, cols_ - k);
+  }
+
+ private:
+  static constexpr int64_t AHEAD = 16;  // rows
+
+  static CK_INLINE int64_t within_line(const float* p) {
+    return static_cast<int64_t>(reinterpret_cast<uintptr_t>(p) / sizeof(float) % CACHE_LINE);
+  }
+  static CK_INLINE void copy(const float* in, float* out, int64_t count) {
+    int64_t k = 0;
+    for (; k + LANES <= count; k += LANES) store(out + k, load(in + k));
+    for (; k + 4 <= count; k += 4) __builtin_memcpy(out + k, in + k, 4 * sizeof(float));
+    for (; k < count; ++k) out[k] = in[k];
+  }
+  CK_INLINE void ask(int64_t r) const {
+    if (!STREAM || r >= rows_) return;
+    const float *first = out_ + r * stride_, *end = first + cols_;
+    if (within_line(first) != 0) __builtin_prefetch(first, 1);
+    if (within_line(end) != 0) __builtin_prefetch(end, 1);
+  }
+
+  float* out_;
+  int64_t stride_, rows_, cols_;
+};
 
 template <bool STREAM>
 CK_INLINE void cosine_store_blocks(const CosinePass& pass, const BlockPair& pair, const Scratch& scratch) {
@@ -41,9 +79,10 @@ CK_INLINE void cosine_store_blocks(const CosinePass& pass, const BlockPair& pair
     walk(block, {*pass.x_layout, pass.x_panels, pass.x_grouped}, {*pass.y_layout, pass.y_panels, nullptr}, nullptr, nullptr, scratch,
          policy);
     const int64_t width = block.col_last - block.col_first, height = block.row_last - block.row_first;
-    for (int64_t r = 0; r < height; ++r)
-      put<STREAM>(scratch.coefficients + r * BLOCK_STRIDE, width, pass.out + (block.row_first + r) * stride + block.col_first);
+    RowsInPlace<STREAM> rows(pass.out + block.row_first * stride + block.col_first, stride, height, width);
+    for (int64_t r = 0; r < height; ++r) rows.put(r, scratch.coefficients + r * BLOCK_STRIDE);
     if (!mirrored) return;
+    RowsInPlace<STREAM> mirror(pass.out + block.col_first * stride + block.row_first, stride, width, height);
     for (int64_t col = 0; col < width; col += LANES) {
       float* turned = scratch.row_lanes;  // [LANES][BLOCK_LARGE]
       for (int64_t row = 0; row < height; row += LANES) {
@@ -54,8 +93,7 @@ CK_INLINE void cosine_store_blocks(const CosinePass& pass, const BlockPair& pair
 #pragma GCC unroll 16
         for (int i = 0; i < LANES; ++i) store(turned + i * BLOCK_LARGE + row, square[i]);
       }
-      for (int64_t c = 0; c < LANES && col + c < width; ++c)
-        put<STREAM>(turned + c * BLOCK_LARGE, height, pass.out + (block.col_first + col + c) * stride + block.row_first);
+      for (int64_t c = 0; c < LANES && col + c < width; ++c) mirror.put(col + c, turned + c * BLOCK_LARGE);
     }
   });
   if (STREAM) stream_fence();
@@ -70,6 +108,7 @@ void cosine_store(const CosinePass& pass, const BlockPair& pair, const Scratch& 
 
 // Applies a block of a given matrix to both sides. Returns its largest magnitude, NaN if it holds a non-finite value.
 float cosine_apply(const ApplyPass& pass, const BlockPair& pair, const Scratch& scratch) {
+  constexpr int64_t ROWS_AHEAD = 8;  // a row's piece in a block is too short for the caches' own prefetchers
   const int64_t stride = pass.y_layout->rows;
   Floats peak = zero(), poison = zero();
   for_blocks(pair, pass.block, [&](const Block& block) {
@@ -86,7 +125,10 @@ float cosine_apply(const ApplyPass& pass, const BlockPair& pair, const Scratch& 
           poison = add(poison, mul(g, zero()));
           store(to, mul(g, scale));
         };
-        for (; c + LANES <= width; c += LANES) take(load(in + c), out + c);
+        for (; c + LANES <= width; c += LANES) {
+          __builtin_prefetch(in + ROWS_AHEAD * stride + c);
+          take(load(in + c), out + c);
+        }
         if (c < width) {
           alignas(64) float tail[LANES] = {};
           for (int64_t k = c; k < width; ++k) tail[k - c] = in[k];
