@@ -31,14 +31,43 @@ const floorUnits: Record<KernelId, number> = {
   cosineSimilarity: 1,
 };
 
+type Shape = Pick<BenchCase, 'kernel' | 'rows' | 'cols'>;
+type Asked = Partial<Record<KernelId, Record<string, number>>>;
+const askedOf = (asked: Asked, { kernel, rows, cols }: Shape) => asked[kernel]?.[`${rows}x${cols}`] ?? null;
+
 /** The share of the FMA peak that the project asks of all threads together, where it asks for one. */
-export function askedShare({ kernel, rows, cols }: Pick<BenchCase, 'kernel' | 'rows' | 'cols'>): number | null {
-  const asked: Partial<Record<KernelId, Record<string, number>>> = {
-    'ntXent forward': { '512x128': 0.55, '2048x128': 0.78, '8192x128': 0.89, '16384x128': 0.89, '4096x768': 0.9 },
-    'ntXent forward+backward': { '512x128': 0.65, '2048x128': 0.85, '8192x128': 0.9, '16384x128': 0.9, '4096x768': 0.87 },
-    'uniformity forward+backward': { '512x128': 0.65, '2048x128': 0.86, '8192x128': 0.91, '16384x128': 0.91, '4096x768': 0.87 },
-  };
-  return asked[kernel]?.[`${rows}x${cols}`] ?? null;
+export function askedShare(shape: Shape): number | null {
+  return askedOf(
+    {
+      'ntXent forward': { '512x128': 0.55, '2048x128': 0.78, '8192x128': 0.89, '16384x128': 0.89, '4096x768': 0.9 },
+      'ntXent forward+backward': { '512x128': 0.65, '2048x128': 0.85, '8192x128': 0.9, '16384x128': 0.9, '4096x768': 0.87 },
+      'uniformity forward+backward': { '512x128': 0.65, '2048x128': 0.86, '8192x128': 0.91, '16384x128': 0.91, '4096x768': 0.87 },
+    },
+    shape,
+  );
+}
+
+/** The same of one thread. */
+export function askedShareOfOne(shape: Shape): number | null {
+  return askedOf(
+    { 'ntXent forward+backward': { '512x128': 0.8, '2048x128': 0.9, '8192x128': 0.9, '16384x128': 0.9, '4096x768': 0.9 } },
+    shape,
+  );
+}
+
+/** How many times our time each alternative is asked to take, by the beginning of its name. */
+const askedRatios: Readonly<Record<string, Asked>> = {
+  torch: {
+    'ntXent forward': { '512x128': 3.5, '2048x128': 4.6, '8192x128': 4.8, '4096x768': 2.5 },
+    'ntXent forward+backward': { '512x128': 3.3, '2048x128': 3.7, '8192x128': 3.3, '4096x768': 1.8 },
+  },
+  onnxruntime: { 'ntXent forward': { '512x128': 1.6, '2048x128': 2, '8192x128': 2.4, '4096x768': 2.2 } },
+  'tfjs-wasm': { 'ntXent forward+backward': { '2048x128': 100 } },
+};
+
+export function askedRatio(contender: string, shape: Shape): number | null {
+  const name = Object.keys(askedRatios).find((one) => contender.startsWith(one));
+  return name === undefined ? null : askedOf(askedRatios[name], shape);
 }
 
 export const kernelIds = Object.keys(floorUnits) as KernelId[];

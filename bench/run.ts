@@ -163,8 +163,7 @@ async function main() {
     const name = `torch, ${setup} set-up`;
     if ('reason' in run) absent[name] = run.reason;
     else {
-      contenders[name] =
-        `${run.version} on the CPU, ${allThreads} threads${setup === 'best' ? ', AVX-512 element-wise kernels, huge-page malloc' : ''}`;
+      contenders[name] = run.what;
       for (const [index, benchCase] of torchCases.entries()) add(benchCase, name, allThreads, run.timings[index]);
     }
   }
