@@ -7,6 +7,10 @@
 //   end(c)                 after them
 // Pairs that do not count (padding, the diagonal, below it in a triangle, a row's positive) come as EXCLUDED, whose
 // exponential is 0: policies need no masks.
+//
+// A policy derived from SparsePolicy has, too,
+//   counts(i, col)         whether the tile of rows from i and columns from col of the matrix holds a pair that counts
+//   pass_over(r)           instead of row() for the rows of a tile that does not
 #pragma once
 
 #include "cpu/tile.hpp"
@@ -15,6 +19,8 @@ namespace ck {
 namespace CK_ISA {
 
 constexpr int BLOCK_GROUPS = BLOCK_LARGE / GROUP;
+
+struct SparsePolicy {};
 
 struct Block {
   int64_t row_first, row_last;
@@ -141,6 +147,7 @@ template <bool STORED = false, bool APPLIES = false, class Policy, class Product
 CK_INLINE void walk(const Block& block, const Side& x_side, const Side& y, const int32_t* partner, float* positive, const Scratch& scratch,
                     Policy& policy, const Products& products = Products()) {
   using Rows = std::conditional_t<PANEL_ROWS && !APPLIES, PanelRows, GroupRows>;
+  constexpr bool SPARSE = std::is_base_of<SparsePolicy, Policy>::value;
   const Layout& x_layout = x_side.layout;
   const float* x = PANEL_ROWS && !APPLIES ? x_side.panels : x_side.grouped;
   const int64_t cols = x_layout.cols, dots = dot_block(cols);
@@ -162,6 +169,8 @@ CK_INLINE void walk(const Block& block, const Side& x_side, const Side& y, const
         const int64_t group_row = block.row_first + block.groups[g] * GROUP;
         if (block.triangle && col + NR <= group_row) break;
         for (int s = 0; s < GROUP; s += MR) {
+          if constexpr (SPARSE)
+            if (!policy.counts(group_row + s, col)) continue;
           const Rows rows = Rows::of(x_layout, x, group_row + s).from(first);
           float* sums = scratch.coefficients + (g * GROUP + s) * BLOCK_STRIDE + (col - block.col_first);
           stored_dot_tile<BLOCK_STRIDE, false>(products, rows, right, slice, dots, first == 0 ? nullptr : sums, ahead, sums);
@@ -180,9 +189,15 @@ CK_INLINE void walk(const Block& block, const Side& x_side, const Side& y, const
 #pragma GCC unroll 1
       for (int s = 0; s < GROUP; s += MR) {
         const int64_t row = group_row + s;
+        const int r = g * GROUP + s;
+        if constexpr (SPARSE) {
+          if (!policy.counts(row, col)) {
+            policy.pass_over(r);
+            continue;
+          }
+        }
         const bool plain = is_plain(block, row, col, partner);
         const Rows rows = Rows::of(x_layout, x, row).from(first);
-        const int r = g * GROUP + s;
         const float* sums = first == 0 ? nullptr : scratch.coefficients + r * BLOCK_STRIDE + c;
         if (plain && !STORED) {
           dot_tile(products, rows, right, cols - first, dots, sums, ahead, [&](int i, Floats y0, Floats y1) CK_LAMBDA_INLINE {

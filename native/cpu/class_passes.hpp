@@ -31,7 +31,7 @@ CK_INLINE Floats exp2_minus_one(Floats x) {
   return select(small, mul(p, x), sub(exp2(x), broadcast(1.0f)));
 }
 
-// Pairs of one class in a tile.
+// Pairs of one class in a tile. Labels are sorted.
 struct SameClass {
   const int32_t* labels;
   int64_t first_col;
@@ -47,6 +47,27 @@ struct SameClass {
     const Floats least = broadcast(0.5f * EXCLUDED);
     in0 = (l == l0) & (Ints)(y0 > least);
     in1 = (l == l1) & (Ints)(y1 > least);
+  }
+  CK_INLINE bool any(int64_t i, int64_t col) const { return labels[i] <= labels[col + NR - 1] && labels[i + MR - 1] >= labels[col]; }
+};
+
+// A policy of the pairs of one class.
+struct ClassPolicy : SparsePolicy {
+  SameClass same;
+
+  CK_INLINE bool counts(int64_t i, int64_t col) const { return same.any(i, col); }
+  CK_INLINE void pass_over(int) {}
+};
+
+// One that stores coefficients.
+struct ClassBackwardPolicy : ClassPolicy {
+  float* coefficients;
+
+  CK_INLINE void pass_over(int r) {
+    for (int i = 0; i < MR; ++i) {
+      store(coefficients + (r + i) * BLOCK_STRIDE, zero());
+      store(coefficients + (r + i) * BLOCK_STRIDE + LANES, zero());
+    }
   }
 };
 
@@ -83,8 +104,7 @@ CK_INLINE void walk_class(const ClassPass& pass, const Block& block, const Scrat
   walk<true>(block, side, side, nullptr, nullptr, scratch, policy);
 }
 
-struct ClassPeaks {
-  SameClass same;
+struct ClassPeaks : ClassPolicy {
   LanePeaks peaks;
   const float* bias;
   ColumnPair b;
@@ -122,8 +142,7 @@ void class_peaks(const ClassPass& pass, const BlockPair& pair, const Scratch& sc
   });
 }
 
-struct ClassSoftmax {
-  SameClass same;
+struct ClassSoftmax : ClassPolicy {
   LaneSums sums;
   const float* bias;
   const float* reference;
@@ -165,9 +184,7 @@ void class_softmax(const ClassPass& pass, const BlockPair& pair, const Scratch& 
 }
 
 // f_i(t) = spread_i (v - mean_i) - pull_i (1 + v)
-struct ClassSoftmaxBackward {
-  SameClass same;
-  float* coefficients;
+struct ClassSoftmaxBackward : ClassBackwardPolicy {
   ClassPass pass;
   ColumnPair b, ref, mean, spread, pull;
 
@@ -210,8 +227,7 @@ CK_INLINE void raised_logistic(Floats a, Floats offset, Floats& softplus, Floats
   sigmoid = select(raised, e, plain_slope);
 }
 
-struct ClassPairs {
-  SameClass same;
+struct ClassPairs : ClassPolicy {
   LaneSums losses, slopes;
   ClassPass pass;
   ColumnPair b, level, offset;
@@ -269,9 +285,7 @@ void class_pairs(const ClassPass& pass, const BlockPair& pair, const Scratch& sc
 }
 
 // f_i(t) = -pull_i sigmoid(level_i - t)
-struct ClassPairsBackward {
-  SameClass same;
-  float* coefficients;
+struct ClassPairsBackward : ClassBackwardPolicy {
   ClassPass pass;
   ColumnPair b, level, offset, pull;
 

@@ -357,6 +357,8 @@ int main() {
     for (double temperature : {0.5, 0.07, 0.012, 0.005}) sup_con(131, 33, 7, variant, temperature, random);
     sup_con(60, 600, 20, variant, 0.1, random);
     sup_con(400, 20, 1, variant, 0.1, random);
+    sup_con(430, 20, 40, variant, 0.1, random);
+    sup_con(230, 600, 23, variant, 0.1, random);
     sup_con(1100, 16, 3, variant, 0.1, random);
   }
   for (double temperature : {0.5, 0.07, 0.012, 0.005}) dcl(67, 33, temperature, random);
