@@ -29,9 +29,11 @@ struct Block {
   bool diagonal;                 // rows and columns are the same rows of one matrix
   int32_t groups[BLOCK_GROUPS];  // the groups of rows to work on, relative to row_first
   int count;
-  bool row_fresh, col_fresh;   // the sums of these rows or columns were not added to before in this pass
-  bool first;                  // of its job: nothing of it is in the cache yet
-  int64_t next_row, next_col;  // the block after it in its job, -1 if there is none
+  bool row_fresh, col_fresh;  // the sums of these rows or columns were not added to before in this pass
+  bool first;                 // of its job: nothing of it is in the cache yet
+  int64_t dim_first = 0;  // all columns have zeros outside [dim_first, dim_last), which are whole chunks and whole blocks of dimensions,
+  int64_t dim_last = INT64_MAX;  // cut to the matrix: products leave these out, and nobody wants their gradient
+  int64_t next_row, next_col;    // the block after it in its job, -1 if there is none
 };
 
 // Calls visit(block) for every block of a pair of macro blocks.
@@ -122,7 +124,7 @@ struct Side {
 template <class Rows>
 CK_INLINE void ask_ahead(const Block& block, const Layout& x_layout, const float* x, const Side& y, int64_t col, int64_t first,
                          int64_t slice, Ahead& ahead) {
-  const int64_t cols = x_layout.cols;
+  const int64_t cols = smaller(x_layout.cols, block.dim_last);
   const auto ask = [&](int64_t c, int64_t k)
                        CK_LAMBDA_INLINE { ahead.add(panel_at(y.layout, y.panels, c) + k * NR, smaller(slice, cols - k) * NR); };
   const auto ask_rows = [&](int64_t row, int64_t k) CK_LAMBDA_INLINE {
@@ -135,8 +137,8 @@ CK_INLINE void ask_ahead(const Block& block, const Layout& x_layout, const float
     ask(block.col_first, first + slice);
     ask_rows(block.row_first, first + slice);
   } else if (block.next_row >= 0) {
-    ask(block.next_col, 0);
-    if (block.next_row != block.row_first || slice < cols) ask_rows(block.next_row, 0);
+    ask(block.next_col, block.dim_first);
+    if (block.next_row != block.row_first || slice < cols - block.dim_first) ask_rows(block.next_row, block.dim_first);
   }
 }
 
@@ -150,17 +152,17 @@ CK_INLINE void walk(const Block& block, const Side& x_side, const Side& y, const
   constexpr bool SPARSE = std::is_base_of<SparsePolicy, Policy>::value;
   const Layout& x_layout = x_side.layout;
   const float* x = PANEL_ROWS && !APPLIES ? x_side.panels : x_side.grouped;
-  const int64_t cols = x_layout.cols, dots = dot_block(cols);
-  const int64_t slice = !PANEL_ROWS && cols >= LONG_ROW && scratch.coefficients != nullptr ? SLICE : cols;
+  const int64_t begin = block.dim_first, cols = smaller(x_layout.cols, block.dim_last), dots = dot_block(x_layout.cols);
+  const int64_t slice = !PANEL_ROWS && cols - begin >= LONG_ROW && scratch.coefficients != nullptr ? SLICE : cols - begin;
   if (partner != nullptr && !holds_partners(partner, block)) partner = nullptr;
-  const bool asks = !PANEL_ROWS || cols < LONG_ROW;  // the caches' own prefetchers read long panels as well or better (up to 3 %)
+  const bool asks = !PANEL_ROWS || cols - begin < LONG_ROW;  // the caches' own prefetchers read long panels as well or better (up to 3 %)
   Ahead ahead;
   if (asks && block.first) {
-    ahead.add(panel_at(y.layout, y.panels, block.col_first), slice * NR);
-    Rows::ask(x_layout, x, block.row_first, block.row_last, 0, slice, ahead);
+    ahead.add(panel_at(y.layout, y.panels, block.col_first) + begin * NR, slice * NR);
+    Rows::ask(x_layout, x, block.row_first, block.row_last, begin, slice, ahead);
   }
   // All but the last slice: sums of the tiles that the last will visit.
-  int64_t first = 0;
+  int64_t first = begin;
   for (; first + slice < cols; first += slice) {
     for (int64_t col = block.col_first; col < block.col_last; col += NR) {
       const float* right = panel_at(y.layout, y.panels, col) + first * NR;
@@ -173,7 +175,7 @@ CK_INLINE void walk(const Block& block, const Side& x_side, const Side& y, const
             if (!policy.counts(group_row + s, col)) continue;
           const Rows rows = Rows::of(x_layout, x, group_row + s).from(first);
           float* sums = scratch.coefficients + (g * GROUP + s) * BLOCK_STRIDE + (col - block.col_first);
-          stored_dot_tile<BLOCK_STRIDE, false>(products, rows, right, slice, dots, first == 0 ? nullptr : sums, ahead, sums);
+          stored_dot_tile<BLOCK_STRIDE, false>(products, rows, right, slice, dots, first == begin ? nullptr : sums, ahead, sums);
         }
       }
     }
@@ -198,7 +200,7 @@ CK_INLINE void walk(const Block& block, const Side& x_side, const Side& y, const
         }
         const bool plain = is_plain(block, row, col, partner);
         const Rows rows = Rows::of(x_layout, x, row).from(first);
-        const float* sums = first == 0 ? nullptr : scratch.coefficients + r * BLOCK_STRIDE + c;
+        const float* sums = first == begin ? nullptr : scratch.coefficients + r * BLOCK_STRIDE + c;
         if (plain && !STORED) {
           dot_tile(products, rows, right, cols - first, dots, sums, ahead, [&](int i, Floats y0, Floats y1) CK_LAMBDA_INLINE {
             policy.row(r + i, row + i, products.similarity(y0), products.similarity(y1));
@@ -245,12 +247,13 @@ __attribute__((noinline)) static void apply(const Block& block, const Layout& x_
   const auto ask_sums = [&](const Layout& layout, const float* sums, int64_t base, int64_t chunk, int g) CK_LAMBDA_INLINE {
     if (sums != nullptr && chunk < layout.chunks) ahead.add(sums + base + chunk * PIECE + g * layout.group_stride, PIECE);
   };
+  const int64_t first_chunk = block.dim_first / NR, last_chunk = smaller(x_layout.chunks, block.dim_last / NR);
   for (int g = 0; g < col_groups; ++g) {
-    ask_columns(0, g);
+    ask_columns(first_chunk, g);
     ahead.rest();
     ahead.clear();
   }
-  for (int64_t chunk = 0; chunk < x_layout.chunks; ++chunk) {
+  for (int64_t chunk = first_chunk; chunk < last_chunk; ++chunk) {
     const int64_t at = chunk * PIECE;
     if (x_sums != nullptr) {
       for (int g = 0; g < block.count; ++g) {

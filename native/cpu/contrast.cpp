@@ -75,6 +75,7 @@ ContrastPass Contrast::pass() const {
   pass.owned = pairs_.owned;
   pass.mask = pairs_.mask;
   pass.guide = pairs_.guide;
+  pass.spans = pairs_.spans;
   pass.shift = shift_;
   pass.block = static_cast<int32_t>(b_.block);
   return pass;

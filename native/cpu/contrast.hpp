@@ -37,6 +37,7 @@ struct ContrastPairs {
   bool owned = false;                // with labels: a column of label L below -1 is a pair with rows of label -2 - L alone
   const uint8_t* mask = nullptr;     // NULL, or [rows * columns]: 0: no pair
   const GuidePass* guide = nullptr;  // NULL, or what leaves pairs out besides; the scratch then has `guided`
+  const Span* spans = nullptr;       // NULL, or of every PACK_ROWS columns: gradients outside of them are not wanted
 
   bool itself() const { return &rows == &cols; }
   bool masked() const { return mask != nullptr || guide != nullptr || row_labels != nullptr; }

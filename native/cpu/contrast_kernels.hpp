@@ -24,6 +24,11 @@ struct ContrastSide {
   const int32_t* labels;   // NULL: none
 };
 
+// Dimensions [first, last) outside of which some rows are zero.
+struct Span {
+  int64_t first, last;
+};
+
 // A guide's rows on one side of its cosines: as they are, packed as units, and their norms as policies/guide.hpp has them.
 struct GuideSide {
   const Layout* layout;
@@ -53,6 +58,7 @@ struct ContrastPass {
   bool owned;              // with labels: a column of label L below -1 is a pair with rows of label -2 - L alone
   const uint8_t* mask;     // NULL, or [rows * columns]: 0 where the pair does not count
   const GuidePass* guide;  // NULL, or which pairs count besides
+  const Span* spans;       // NULL, or of every PACK_ROWS columns: whole blocks of dimensions, or to the end
   double* similarities;    // forward with labels or a mask: NULL, or per row the sum of y over its pairs
   double* counts;          // with similarities: per row the number of its pairs
   float shift;

@@ -43,6 +43,23 @@ CK_INLINE LeftByLabels left_by_labels(const ContrastPass& pass, const Block& blo
   return LeftByLabels::some;
 }
 
+// for_blocks with what the columns of a block are zero outside of.
+template <class Visit>
+CK_INLINE void for_contrast_blocks(const ContrastPass& pass, const BlockPair& pair, Visit&& visit) {
+  for_blocks(pair, pass.block, [&](const Block& found) {
+    if (pass.spans == nullptr) return visit(found);
+    Block block = found;
+    Span span = pass.spans[block.col_first / PACK_ROWS];
+    for (int64_t col = block.col_first + PACK_ROWS; col < block.col_last; col += PACK_ROWS) {
+      const Span& next = pass.spans[col / PACK_ROWS];
+      span = {smaller(span.first, next.first), -smaller(-span.last, -next.last)};
+    }
+    block.dim_first = span.first;
+    block.dim_last = span.last;
+    visit(block);
+  });
+}
+
 template <bool PEAKS, bool MASKED>
 struct ContrastForward {
   LaneSums sums;
@@ -120,7 +137,7 @@ __attribute__((noinline)) static void contrast_forward_block(const ContrastPass&
 
 template <bool PEAKS, bool MASKED>
 CK_INLINE void contrast_forward_blocks(const ContrastPass& pass, const BlockPair& pair, const Scratch& scratch) {
-  for_blocks(pair, pass.block, [&](const Block& block) {
+  for_contrast_blocks(pass, pair, [&](const Block& block) {
     if constexpr (MASKED) {
       const LeftByLabels left = left_by_labels(pass, block);
       if (left == LeftByLabels::none) return;
@@ -197,7 +214,7 @@ __attribute__((noinline)) static void contrast_backward_block(const ContrastPass
 
 template <bool MASKED>
 CK_INLINE void contrast_backward_blocks(const ContrastPass& pass, const BlockPair& pair, const Scratch& scratch) {
-  for_blocks(pair, pass.block, [&](const Block& block) {
+  for_contrast_blocks(pass, pair, [&](const Block& block) {
     if (!has_weights(pass, block)) return;
     if constexpr (MASKED) {
       const LeftByLabels left = left_by_labels(pass, block);
@@ -270,7 +287,7 @@ CK_INLINE bool any_repair(const float* own_shift, int64_t first, int64_t last) {
 
 template <bool COEFFICIENTS>
 CK_INLINE void contrast_repair_blocks(const ContrastPass& pass, const BlockPair& pair, const Scratch& scratch) {
-  for_blocks(pair, pass.block, [&](const Block& block) {
+  for_contrast_blocks(pass, pair, [&](const Block& block) {
     if (!any_repair(pass.rows.own_shift, block.row_first, block.row_last) &&
         !any_repair(pass.cols.own_shift, block.col_first, block.col_last))
       return;

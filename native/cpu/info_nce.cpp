@@ -43,6 +43,7 @@ class InfoNce {
     b_.key.read(call_, threads_, scale_, 1);
     if (p_.negative_rows > 0) b_.negatives.read(call_, threads_, scale_, 2);
     index();
+    find_spans();
     b_.guide.read(call_, threads_, pairs_, b_.partner);
     const double to_key = bound(b_.key.packed), to_negatives = p_.negative_rows > 0 ? bound(b_.negatives.packed) : 0.0;
     if (!(to_key <= LARGEST_BOUND && to_negatives <= LARGEST_BOUND))
@@ -75,6 +76,7 @@ class InfoNce {
     pairs.owned = pairs_.owned_keys != 0;
     pairs.mask = p_.masked ? pairs_.mask : nullptr;
     pairs.guide = b_.guide.pass();
+    pairs.spans = b_.spans;
     return pairs;
   }
   ContrastPairs negative_pairs() const {
@@ -97,6 +99,23 @@ class InfoNce {
       if (p_.labelled) b_.row_labels[i] = inside ? pairs_.query_labels[i] : 0;
     }
     for (int64_t j = 0; p_.labelled && j < b_.key.packed.layout.padded_rows; ++j) b_.col_labels[j] = j < p_.keys ? pairs_.key_labels[j] : 0;
+  }
+
+  // What the keys are zero outside of, in whole blocks of dimensions: sums of the others are exactly what they are with the zeros.
+  void find_spans() {
+    if (b_.spans == nullptr) return;
+    const int64_t block = dot_block(p_.cols);
+    call_.each(threads_, job_count(p_.keys, PACK_ROWS), [&](int64_t job, int) {
+      int64_t first = p_.cols - 1, last = 1;
+      for (int64_t j = job * PACK_ROWS; j < std::min(p_.keys, (job + 1) * PACK_ROWS); ++j) {
+        const float* row = b_.key.packed.matrix.data + j * p_.cols;
+        first = std::find_if(row, row + first, [](float x) { return x != 0.0f; }) - row;
+        int64_t end = p_.cols;
+        while (end > last && row[end - 1] == 0.0f) --end;
+        last = end;
+      }
+      b_.spans[job] = {first / block * block, last > p_.cols - block ? INT64_MAX : (last + block - 1) / block * block};
+    });
   }
 
   double dot(int64_t i, const Packed& other, int64_t j) const {

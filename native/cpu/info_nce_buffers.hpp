@@ -112,6 +112,7 @@ struct InfoNceBuffers {
     pull = arena.take<double>(p.n);
     logits = arena.take<double>(p.n * p.each);
     partial = arena.take<RowTotals>(job_count(p.n, ROWS_PER_JOB));
+    spans = p.in_batch && pairs.sparse_keys != 0 ? arena.take<Span>(job_count(padded_keys, PACK_ROWS)) : nullptr;
     key_start = p.gradients ? arena.take<int32_t>(p.keys + 1) : nullptr;
     key_order = p.gradients ? arena.take<int32_t>(p.n) : nullptr;
     negative_start = p.gradients && p.indexed ? arena.take<int32_t>(p.negative_rows + 1) : nullptr;
@@ -134,6 +135,7 @@ struct InfoNceBuffers {
   double* share;          // q_i
   double* log_column;     // the same of column p_i
   double* column_share;
+  Span* spans;     // of the keys, where they are sparse
   double* pull;    // coefficient of the positive
   double* logits;  // [n * each]: of the explicit negatives; then their coefficients
   RowTotals* partial;

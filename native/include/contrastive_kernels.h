@@ -145,6 +145,11 @@ typedef struct ck_info_nce_pairs {
   int64_t guide_split;
   double guide_margin;
   int32_t guide_relative;
+  /*
+   * 1: zeros at both ends of the keys are there for their places alone. A library may leave them out of its products, and the gradient of
+   * key where it does is undefined.
+   */
+  int32_t sparse_keys;
 } ck_info_nce_pairs;
 
 /*

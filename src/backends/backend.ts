@@ -106,6 +106,8 @@ export interface KernelCalls {
       readonly guideMargin: number;
       readonly guideRelative: boolean;
       readonly guideSplit: number;
+      /** Zeros at both ends of the keys may be left out of the products; where they are, the gradient of `key` is undefined. */
+      readonly sparseKeys: boolean;
     };
     readonly outputs: {
       readonly query: Float32Array | null;

@@ -207,6 +207,8 @@ export interface NamedResult<Gradients> extends Omit<InfoNceResult, 'gradients'>
 export interface NamedOptions extends Omit<InfoNceOptions, 'out' | 'gradients'> {
   /** With labels: a key of label L below -1 is a negative of the queries of label -2 - L alone. */
   readonly ownedKeys?: boolean | undefined;
+  /** The gradient of the keys' zeros at both ends is not wanted. */
+  readonly sparseKeys?: boolean | undefined;
   /** By a loss that has checked it. Which rows count is then known only afterwards: not with reduction 'mean', see `counted`. */
   readonly ownGuide?: OwnGuide | undefined;
   readonly gradients?: GradientsOption | undefined;
@@ -270,7 +272,17 @@ export function planInfoNce<Gradients>(
   const call = {
     inputs: { query, key, negatives, ...guideInputs(guide) },
     integers: { positives, negativeIndices, queryLabels, keyLabels, mask },
-    parameters: { temperature, inBatch, symmetric, ownedKeys, negativeMode, perQuery, ownNegativeLogit, ...guideParameters(guide) },
+    parameters: {
+      temperature,
+      inBatch,
+      symmetric,
+      ownedKeys,
+      negativeMode,
+      perQuery,
+      ownNegativeLogit,
+      sparseKeys: options.sparseKeys ?? false,
+      ...guideParameters(guide),
+    },
     outputs: {
       query: outputs[names.query],
       key: outputs[names.key],

@@ -4,7 +4,7 @@
  *
  *   query i   [ a_i | p_i ]          key of the first kind [ y_j | 0 ],   of the second [ 0 | y_j ]
  *
- * So InfoNCE over such rows is the joint loss, at the cost of the zeros. Rows are divided by their norms and multiplied by
+ * So InfoNCE over such rows is the joint loss, at the cost of the zeros, which the CPU's kernels leave out. Rows are divided by their norms and multiplied by
  * sqrt(log2(e) / temperature) here, in float64: a product is a logit in units of log 2, and a number is rounded once. The kernel is
  * given the temperature log2(e), at which it multiplies rows by exactly 1. Gradients come back through the same parts. A part that is
  * a constant (a stop-gradient) takes none.
@@ -26,6 +26,7 @@ export class UnitRows {
   private readonly data: Float32Array;
   private readonly norms: Float64Array | null;
   private readonly gradient: Float64Array;
+  private readonly scaled = new Map<number, Float32Array>();
 
   /** Throws NonFiniteError. `normalize` false: rows as they are. */
   constructor(
@@ -51,22 +52,33 @@ export class UnitRows {
     return this.norms?.[i] || 1;
   }
 
-  /** Writes factor * the direction of row i. Throws RangeError where that does not fit float32. */
-  write(i: number, factor: number, target: Float32Array, start: number): void {
-    const { data, cols } = this;
-    const norm = this.divisor(i);
-    for (let k = 0; k < cols; k++) {
-      const value = (factor * data[i * cols + k]) / norm;
-      target[start + k] = value;
-      if (!Number.isFinite(target[start + k])) {
-        throw new RangeError(`${this.argument}: expected products, divided by the temperature, that fit float32, got ${value} at row ${i}`);
+  /** factor * the directions, [rows, cols]; the same array for the same factor. Throws RangeError where one does not fit float32. */
+  times(factor: number): Float32Array {
+    const known = this.scaled.get(factor);
+    if (known) return known;
+    const { rows, cols, data } = this;
+    const result = new Float32Array(data.length);
+    for (let i = 0; i < rows; i++) {
+      const norm = this.divisor(i);
+      for (let k = i * cols; k < (i + 1) * cols; k++) {
+        const value = (factor * data[k]) / norm;
+        result[k] = value;
+        if (Math.abs(value) >= OVERFLOW) {
+          throw new RangeError(
+            `${this.argument}: expected products, divided by the temperature, that fit float32, got ${value} at row ${i}`,
+          );
+        }
       }
     }
+    this.scaled.set(factor, result);
+    return result;
   }
 
-  /** Adds factor * `values` [cols] to the gradient by the direction of row i. */
-  add(i: number, values: Float32Array, factor: number): void {
-    for (let k = 0; k < this.cols; k++) this.gradient[i * this.cols + k] += factor * values[k];
+  /** Adds factor * values[start .. start + cols) to the gradient by the direction of row i. */
+  add(i: number, values: Float32Array, start: number, factor: number): void {
+    const { cols, gradient } = this;
+    const own = i * cols;
+    for (let k = 0; k < cols; k++) gradient[own + k] += factor * values[start + k];
   }
 
   /** The gradient by the rows as given. Throws RangeError where it does not fit float32. */
@@ -79,8 +91,9 @@ export class UnitRows {
       let along = 0;
       if (norms) for (let k = i * cols; k < (i + 1) * cols; k++) along += gradient[k] * (data[k] / norm);
       for (let k = i * cols; k < (i + 1) * cols; k++) {
-        result[k] = (gradient[k] - along * (data[k] / norm)) / norm;
-        if (!Number.isFinite(result[k])) {
+        const value = (gradient[k] - along * (data[k] / norm)) / norm;
+        result[k] = value;
+        if (!(Math.abs(value) < OVERFLOW)) {
           throw new RangeError(`${this.argument}: expected gradients that fit float32, got one that does not at row ${i}`);
         }
       }
@@ -88,6 +101,9 @@ export class UnitRows {
     return result;
   }
 }
+
+/** What does not round to a float32: half a unit beyond the largest one. */
+const OVERFLOW = 2 ** 128 - 2 ** 103;
 
 /** A part of the query: side by side they are row i. */
 export interface Part {
@@ -138,11 +154,11 @@ export function planJoint(
   isAsync: boolean,
 ): Plan<JointResult> {
   const matrices = sideBySide(parts, blocks);
-  const lift = liftOf(matrices);
+  const lift = liftOf(parts, blocks);
   const reduction = readReduction(options.reduction);
   // Under a guide only the result says how many rows count: a sum is made the mean then.
   const isSum = options.ownGuide !== undefined && reduction === 'mean';
-  const given: LossOptions & Exclusions = { ...options, reduction: isSum ? 'sum' : reduction, normalize: false };
+  const given = { ...options, sparseKeys: true, reduction: isSum ? 'sum' : reduction, normalize: false };
   const single = planInfoNce<JointGradients>(matrices, given, KERNEL_SCALE, isAsync, NAMES, lift);
   const { temperature } = scale;
   return allOf([single], ([{ gradients, stats, counted = 1, ...result }]) => {
@@ -174,7 +190,8 @@ function sideBySide(parts: readonly Part[], blocks: readonly Block[]): { query: 
   const query = { data: new Float32Array(rows * cols), rows, cols };
   const key = { data: new Float32Array(keyRows * cols), rows: keyRows, cols };
   forEachPiece(parts, blocks, (target, start, of, i, { factor }) => {
-    of.write(i, factor, target === 'query' ? query.data : key.data, start);
+    const row = of.times(factor).subarray(i * of.cols, (i + 1) * of.cols);
+    (target === 'query' ? query : key).data.set(row, start);
   });
   return { query, key };
 }
@@ -186,11 +203,13 @@ const LARGEST_LIFTED = 2 ** 100;
  * A power of two, at least 1, by which the kernel's gradients are larger than they are: they are multiplied by factors and divided by
  * norms once more, and float32's smallest numbers would be too coarse for that.
  */
-function liftOf({ query, key }: { readonly query: Rows; readonly key: Rows }): number {
+function liftOf(parts: readonly Part[], blocks: readonly Block[]): number {
+  const scaled = new Set(parts.map(({ of, factor }) => of.times(factor)));
+  for (const { of, parts: held } of blocks) for (const p of held) scaled.add((parts[p].alike ?? of).times(parts[p].factor));
   let largest = 1;
-  for (const { data } of [query, key]) for (let k = 0; k < data.length; k++) largest = Math.max(largest, Math.abs(data[k]));
+  for (const data of scaled) for (let k = 0; k < data.length; k++) largest = Math.max(largest, Math.abs(data[k]));
   // The coefficients of a row sum to 2 at most, and of a column as well for each query, weights are at most 1.
-  const bound = 2 * (query.rows + 1) * largest;
+  const bound = 2 * (parts[0].of.rows + 1) * largest;
   return 2 ** Math.max(0, Math.floor(Math.log2(LARGEST_LIFTED / bound)));
 }
 
@@ -198,15 +217,17 @@ function liftOf({ query, key }: { readonly query: Rows; readonly key: Rows }): n
 function takeGradients(parts: readonly Part[], blocks: readonly Block[], { anchor, positive }: JointGradients, unlift: number): void {
   forEachPiece(parts, blocks, (target, start, of, i, { factor, differentiable }) => {
     const from = target === 'query' ? anchor : positive;
-    if (differentiable > 0) of.add(i, from.subarray(start, start + of.cols), factor * differentiable * unlift);
+    if (differentiable > 0) of.add(i, from, start, factor * differentiable * unlift);
   });
 }
 
 /** The sum over all pairs of coefficient times logit, those of constant parts left out. */
-function variableProduct(parts: readonly Part[], query: Rows, gradient: Float32Array): number {
+function variableProduct(parts: readonly Part[], { data }: Rows, gradient: Float32Array): number {
   let product = 0;
   forEachPiece(parts, [], (_, start, { cols }, __, { differentiable }) => {
-    for (let k = start; k < start + cols; k++) product += differentiable * query.data[k] * gradient[k];
+    let sum = 0;
+    for (let k = start; k < start + cols; k++) sum += data[k] * gradient[k];
+    product += differentiable * sum;
   });
   return product;
 }

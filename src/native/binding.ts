@@ -99,6 +99,7 @@ export const KERNELS: { readonly [K in KernelName]: KernelRow<K> } = {
       Number(p.guideRelative),
       p.guideSplit,
       Number(p.ownedKeys),
+      Number(p.sparseKeys),
     ],
     outputs: ['query', 'key', 'negatives', 'perRow', 'rowLogSumExp'],
   },

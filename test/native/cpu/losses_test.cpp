@@ -151,6 +151,41 @@ void info_nce(int64_t n, int64_t keys, int64_t d, double temperature, const Info
                      with_key.temperature_size + with_negatives.temperature_size, c, tol);
 }
 
+// Keys that are zero at their ends, each kind in `kind` rows one after the other: the products that leave zeros out are the very same.
+void sparse_keys(int64_t n, int64_t kind, int64_t d, double temperature, bool symmetric, std::mt19937& random) {
+  const Matrix query = random_matrix(n, d, random);
+  Matrix key = random_matrix(4 * kind, d, random);
+  const int64_t spans[][2] = {{0, d / 2}, {d / 2, d}, {d / 3, d / 3 + 1}, {0, 0}};
+  for (int64_t j = 0; j < key.rows; ++j)
+    for (int64_t k = 0; k < d; ++k)
+      if (k < spans[j / kind][0] || k >= spans[j / kind][1]) key.data[j * d + k] = 0;
+  const std::string what = "infoNce of sparse keys" + size_of(query) + " temperature " + text(temperature);
+  const auto call = [&](int32_t sparse, int threads, std::vector<float>& of_query, std::vector<float>& of_key) {
+    of_query.assign(query.data.size(), -7);
+    of_key.assign(key.data.size(), -7);
+    const ck_matrix q = view(query), k = view(key);
+    ck_info_nce_pairs pairs = {};
+    pairs.in_batch = 1;
+    pairs.symmetric = symmetric;
+    pairs.sparse_keys = sparse;
+    ck_options o = options(temperature, threads);
+    ck_result result;
+    ck_error error;
+    expect(ck_info_nce(&q, &k, nullptr, &pairs, &o, nullptr, nullptr, of_query.data(), of_key.data(), nullptr, &result, &error) == CK_OK,
+           what);
+    return result.loss;
+  };
+  std::vector<float> want_query, want_key, got_query, got_key;
+  const double want = call(0, 1, want_query, want_key);
+  for (int threads : {1, 3}) {
+    expect(call(1, threads, got_query, got_key) == want && got_query == want_query, what + ": loss and gradient of the queries");
+    bool same = true;
+    for (int64_t j = 0; j < key.rows; ++j)
+      for (int64_t k = spans[j / kind][0]; k < spans[j / kind][1]; ++k) same = same && got_key[j * d + k] == want_key[j * d + k];
+    expect(same, what + ": gradient of the keys");
+  }
+}
+
 void sup_con(int64_t rows, int64_t d, int classes, int variant, double temperature, std::mt19937& random) {
   Case c;
   c.inputs = {random_matrix(rows, d, random)};
@@ -350,6 +385,12 @@ int main() {
   for (const InfoNceSetting& setting : settings) {
     for (double temperature : {0.5, 0.07, 0.012, 0.005}) info_nce(97, 131, 33, temperature, setting, random);
     info_nce(40, 40, 600, 0.1, setting, random);
+  }
+  for (double temperature : {0.1, 0.005}) {
+    sparse_keys(70, 130, 300, temperature, true, random);
+    sparse_keys(30, 60, 1100, temperature, false, random);
+    sparse_keys(30, 60, 70, temperature, false, random);
+    sparse_keys(30, 300, 300, temperature, false, random);
   }
   info_nce(1100, 1130, 16, 0.1, settings[1], random);
   info_nce(1030, 1030, 16, 0.008, settings[2], random);
