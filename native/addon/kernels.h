@@ -15,7 +15,7 @@ namespace ck_addon {
 
 constexpr int kMaxInputs = 6;
 constexpr int kMaxIntegers = 5;
-constexpr int kMaxParameters = 11;
+constexpr int kMaxParameters = 12;
 constexpr int kMaxOutputs = 5;
 
 // One call as the C functions want it. An input, array or output that was not given is a null pointer. Matrices and float outputs may
@@ -102,7 +102,7 @@ inline constexpr Kernel kKernels[] = {
      [](Call& c, ck_result* result, ck_error* error) {
        return ck_alignment(c.input(0), c.input(1), c.parameters[0], &c.options, c.output(2), c.output(0), c.output(1), result, error);
      }},
-    {"infoNce", CK_INFO_NCE, 6, 2, 5, {kIntegerPerRow, kNegativeIndices, kIntegerPerRow, kIntegerPerKey, kMask}, 11, 5,
+    {"infoNce", CK_INFO_NCE, 6, 2, 5, {kIntegerPerRow, kNegativeIndices, kIntegerPerRow, kIntegerPerKey, kMask}, 12, 5,
      {kLikeInput0, kLikeInput1, kLikeInput2, kRows, kRows},
      [](Call& c, ck_result* result, ck_error* error) {
        c.options.temperature = c.parameters[0];
@@ -125,6 +125,7 @@ inline constexpr Kernel kKernels[] = {
        pairs.guide_split = static_cast<int64_t>(c.parameters[8]);
        pairs.owned_keys = c.flag(9);
        pairs.sparse_keys = c.flag(10);
+       pairs.also = c.flag(11);
        return ck_info_nce(c.input(0), c.input(1), c.input(2), &pairs, &c.options, c.output(3), c.output(4), c.output(0), c.output(1), c.output(2), result, error);
      }},
     {"supCon", CK_SUP_CON, 1, 1, 1, {kIntegerPerRow}, 2, 3, {kLikeInput0, kRows, kRows},

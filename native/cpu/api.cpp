@@ -71,6 +71,13 @@ void check_negatives(const ck_matrix& query, const ck_matrix& negatives, const c
     require(pairs.negative_indices[e] >= 0 && pairs.negative_indices[e] < negatives.rows, -1, "a negative index is not a row of negatives");
 }
 
+void check_also(const ck_matrix& query, const ck_matrix& key, const ck_matrix* negatives, const ck_info_nce_pairs& pairs) {
+  require(query.rows == key.rows && query.rows > 1, -1, "also needs as many keys as queries, at least 2");
+  require(pairs.in_batch && !pairs.symmetric && pairs.positives == nullptr, -1, "also needs in_batch, and neither symmetric nor positives");
+  require(negatives == nullptr && pairs.query_labels == nullptr && pairs.mask == nullptr && pairs.guide_query == nullptr, -1,
+          "also goes with neither negatives nor labels, mask or guide");
+}
+
 void check_guide(const ck_matrix& query, const ck_matrix& key, const ck_info_nce_pairs& pairs) {
   require(pairs.guide_query != nullptr && pairs.guide_key != nullptr, 3, "a guide has rows for the queries and for the keys");
   check_size(*pairs.guide_query, 1, 3);
@@ -169,6 +176,7 @@ int ck_info_nce(const ck_matrix* query, const ck_matrix* key, const ck_matrix* n
       require(pairs->positives[i] >= 0 && pairs->positives[i] < key->rows, -1, "a positive is not a row of key");
     if (negatives != nullptr) check_negatives(*query, *negatives, *pairs);
     if (pairs->guide_query != nullptr || pairs->guide_key != nullptr) check_guide(*query, *key, *pairs);
+    if (pairs->also != 0) check_also(*query, *key, negatives, *pairs);
     ck_result made;
     clear_result(&made);
     ck::info_nce(*query, *key, negatives, *pairs, *options, per_row, row_log_sum_exp, gradient_query, gradient_key, gradient_negatives,

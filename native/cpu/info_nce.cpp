@@ -1,5 +1,6 @@
 // InfoNCE on the CPU: query against key and query against shared negatives as walks over tiles (contrast.hpp), everything that is
-// a row's own (its positive, paired and indexed negatives, the negative with a logit added) as dot products in double.
+// a row's own (its positive, paired and indexed negatives, the negative with a logit added) as dot products in double. Pairs of two
+// queries and of two keys (ck_also) are walks of a matrix with itself, and queries as candidates of a key the columns of the first walk.
 //
 // With L_i = log of the sum over all negatives of exp(z) and a = L_i - z_ip, the loss of a row is softplus(a), q = sigmoid(a) is the
 // negatives' share, a negative has the coefficient q exp(z - L_i) and the positive -q; policies/row_loss.hpp. Symmetric: the
@@ -35,7 +36,10 @@ class InfoNce {
         temperature_(call.options().temperature),
         scale_(std::sqrt(LOG2_E / temperature_)),
         with_key_(call, threads, buffers.scratch, buffers.with_key, key_pairs()),
-        with_negatives_(call, threads, buffers.scratch, buffers.with_negatives, negative_pairs()) {}
+        with_negatives_(call, threads, buffers.scratch, buffers.with_negatives, negative_pairs()) {
+    if (p_.also_queries) among(among_queries_, *b_.among_queries, b_.query.packed);
+    if (p_.also_keys) among(among_keys_, *b_.among_keys, b_.key.packed);
+  }
 
   void run(float* per_row, float* row_log_sum_exp, float* gradient_query, float* gradient_key, float* gradient_negatives,
            ck_result& result) {
@@ -45,16 +49,25 @@ class InfoNce {
     index();
     find_spans();
     b_.guide.read(call_, threads_, pairs_, b_.partner);
-    const double to_key = bound(b_.key.packed), to_negatives = p_.negative_rows > 0 ? bound(b_.negatives.packed) : 0.0;
+    const double to_key = bound(b_.query.packed, b_.key.packed);
+    const double to_negatives = p_.negative_rows > 0 ? bound(b_.query.packed, b_.negatives.packed) : 0.0;
     if (!(to_key <= LARGEST_BOUND && to_negatives <= LARGEST_BOUND))
       throw Failure{CK_OUT_OF_RANGE, 0, -1, -1, "products of rows, scaled by temperature or logit scale, do not fit float32"};
+    const double among_queries = among_queries_ ? bound(b_.query.packed, b_.query.packed) : 0.0;
+    const double among_keys = among_keys_ ? bound(b_.key.packed, b_.key.packed) : 0.0;
+    if (!(among_queries <= LARGEST_BOUND && among_keys <= LARGEST_BOUND))
+      throw Failure{CK_OUT_OF_RANGE, 0, -1, -1, "products of rows, scaled by temperature or logit scale, do not fit float32"};
     if (p_.in_batch) with_key_.forward(to_key, p_.stats);
+    if (among_queries_) among_queries_->forward(among_queries, p_.stats);
+    if (among_keys_) among_keys_->forward(among_keys, p_.stats);
     if (p_.shared) with_negatives_.forward(to_negatives, p_.stats);
     rows();
     if (p_.gradients) {
       weigh();
       // A side whose gradient is not wanted takes no product; the queries' sums give the temperature its gradient.
-      if (p_.in_batch) with_key_.backward(b_.query.sums, gradient_key != nullptr ? b_.key.sums : nullptr);
+      if (p_.in_batch) with_key_.backward(b_.query.sums, gradient_key != nullptr || beside() ? b_.key.sums : nullptr);
+      if (among_queries_) among_queries_->backward(b_.query.sums, b_.query.sums);
+      if (among_keys_) among_keys_->backward(b_.key.sums, b_.key.sums);
       if (p_.shared) with_negatives_.backward(b_.query.sums, gradient_negatives != nullptr ? b_.negatives.sums : nullptr);
       gradients(gradient_query, gradient_key, gradient_negatives, result);
     }
@@ -69,7 +82,7 @@ class InfoNce {
 
  private:
   ContrastPairs key_pairs() const {
-    ContrastPairs pairs = {b_.query.packed, b_.key.packed, p_.symmetric};
+    ContrastPairs pairs = {b_.query.packed, b_.key.packed, p_.symmetric || p_.also_columns};
     pairs.partner = b_.partner;
     pairs.row_labels = b_.row_labels;
     pairs.col_labels = b_.col_labels;
@@ -85,8 +98,14 @@ class InfoNce {
     return pairs;
   }
 
-  double bound(const Packed& other) const {
-    const double largest = call_.normalize() ? 1.0 : b_.query.packed.largest_norm * other.largest_norm;
+  // Pairs of two queries, or of two keys.
+  bool beside() const { return p_.also_queries || p_.also_keys; }
+  void among(std::optional<Contrast>& contrast, const ContrastBuffers& buffers, const Packed& rows) {
+    contrast.emplace(call_, threads_, b_.scratch, buffers, ContrastPairs{rows, rows, true});
+  }
+
+  double bound(const Packed& one, const Packed& other) const {
+    const double largest = call_.normalize() ? 1.0 : one.largest_norm * other.largest_norm;
     return largest * LOG2_E / temperature_;
   }
 
@@ -158,7 +177,9 @@ class InfoNce {
 
   void row(int64_t i, RowTotals& totals) {
     const int64_t p = b_.partner[i];
-    const double s = dot(i, b_.key.packed, p), z = s / temperature_;
+    // The own pair twice in the sum is one whose logit is larger by log 2.
+    const double twice = p_.also_columns ? LN_2 : 0.0;
+    const double s = dot(i, b_.key.packed, p), z = s / temperature_ + twice;
     double* logits = b_.logits + i * p_.each;
     double largest = -INFINITY, similarities = 0.0;
     for (int64_t k = 0; k < p_.each; ++k) {
@@ -168,18 +189,24 @@ class InfoNce {
       largest = std::max(largest, logits[k]);
     }
     const bool hit = p_.stats && z > largest && (!p_.in_batch || b_.positive_peaks[i] > with_key_.row_peak(i)) &&
-                     (!p_.shared || b_.positive_peaks[i] > with_negatives_.row_peak(i));
+                     (!p_.shared || b_.positive_peaks[i] > with_negatives_.row_peak(i)) &&
+                     (!among_queries_ || b_.positive_peaks[i] > among_queries_->row_peak(i)) &&
+                     (!among_keys_ || b_.positive_peaks[i] > among_keys_->row_peak(p));
     const double of_key = p_.in_batch ? with_key_.log_row_sum(i) : -INFINITY;
     const double of_negatives = p_.shared ? with_negatives_.log_row_sum(i) : -INFINITY;
+    const double beside[] = {among_queries_ ? among_queries_->log_row_sum(i) : -INFINITY,
+                             p_.also_columns ? with_key_.log_col_sum(p) : -INFINITY, among_keys_ ? among_keys_->log_row_sum(p) : -INFINITY};
     largest = std::max(largest, std::max(of_key, of_negatives));
+    for (const double each : beside) largest = std::max(largest, each);
     double sum = 0.0;
     if (largest > -INFINITY) {
       sum = std::exp(of_key - largest) + std::exp(of_negatives - largest);
+      for (const double each : beside) sum += std::exp(each - largest);
       for (int64_t k = 0; k < p_.each; ++k) sum += std::exp(logits[k] - largest);
     }
     b_.log_negatives[i] = sum > 0.0 ? largest + std::log(sum) : -INFINITY;
     const RowLoss of_row = row_loss(b_.log_negatives[i], z);
-    double loss = of_row.loss, log_column = -INFINITY;
+    double loss = of_row.loss + twice, log_column = -INFINITY;
     b_.share[i] = of_row.q;
     if (p_.symmetric) {
       log_column = b_.log_column[i] = with_key_.log_col_sum(p);
@@ -213,6 +240,9 @@ class InfoNce {
         const double q = half * b_.share[i], log_negatives = b_.log_negatives[i];
         if (p_.in_batch) with_key_.weigh_row(i, std::ldexp(q, power_), log_negatives);
         if (p_.shared) with_negatives_.weigh_row(i, std::ldexp(q, power_), log_negatives);
+        if (among_queries_) among_queries_->weigh_row(i, std::ldexp(q, power_), log_negatives);
+        if (p_.also_columns) with_key_.weigh_col(b_.partner[i], std::ldexp(q, power_), log_negatives);
+        if (among_keys_) among_keys_->weigh_row(b_.partner[i], std::ldexp(q, power_), log_negatives);
         for (int64_t k = i * p_.each; k < (i + 1) * p_.each; ++k) b_.logits[k] = q * std::exp(b_.logits[k] - log_negatives);
         b_.pull[i] = -q;
         if (!p_.symmetric) continue;
@@ -265,17 +295,29 @@ class InfoNce {
       back.order = b_.negative_order;
     }
     // The coefficients of a row are its own, at most 2, and those of others, at most 1 each and as many as they are entries.
-    const double others = static_cast<double>(p_.n) * static_cast<double>(p_.each + 2) + static_cast<double>(p_.keys) + 2.0;
-    const double of_rows = call_.normalize() ? 1.0 : query.largest_norm;
-    const double of_others = call_.normalize() ? 1.0 : std::max(key.largest_norm, p_.negative_rows > 0 ? negatives.largest_norm : 0.0);
+    const double others = static_cast<double>(p_.n) * static_cast<double>(p_.each + 4) + static_cast<double>(p_.keys) + 2.0;
+    double of_rows = call_.normalize() ? 1.0 : query.largest_norm;
+    double of_others = call_.normalize() ? 1.0 : std::max(key.largest_norm, p_.negative_rows > 0 ? negatives.largest_norm : 0.0);
+    if (beside()) of_rows = of_others = std::max(of_rows, of_others);
     b_.query.finish.check(call_, threads_, query, of_query, others * of_others, 0);
     if (gradient_key != nullptr) b_.key.finish.check(call_, threads_, key, of_key, others * of_rows, 1);
     if (gradient_negatives != nullptr) b_.negatives.finish.check(call_, threads_, negatives, of_negatives, others * of_rows, 2);
-    const double along = b_.query.finish.write(call_, threads_, query, of_query);
-    if (gradient_key != nullptr) b_.key.finish.write(call_, threads_, key, of_key);
+    double along = b_.query.finish.write(call_, threads_, query, of_query);
+    const double along_keys = gradient_key != nullptr || beside() ? b_.key.finish.write(call_, threads_, key, of_key) : 0.0;
+    // Pairs of queries are in the queries' sum twice, those of keys in the keys', and the others in both.
+    if (beside()) along = 0.5 * (along + along_keys);
     if (gradient_negatives != nullptr) b_.negatives.finish.write(call_, threads_, negatives, of_negatives);
     // <g_i, u_i> over the queries is the sum over all pairs of coefficient times similarity, the positives' included.
     result.temperature_gradient = -along * call_.options().weight / (temperature_ * temperature_);
+  }
+
+  double squares(const Packed& rows) const {
+    double sum = 0.0;
+    for (int64_t i = 0; i < rows.layout.rows; ++i) {
+      const double norm = rows.norms[i];
+      sum += !call_.normalize() ? norm * norm : norm > 0.0 ? 1.0 : 0.0;
+    }
+    return sum;
   }
 
   void statistics(ck_result& result) const {
@@ -295,6 +337,15 @@ class InfoNce {
       for (int64_t i = 0; i < p_.n; ++i) sum -= b_.similarity[i];
       count += n * static_cast<double>(p_.keys - 1);
     }
+    const auto others = [&](const Packed& x, const Packed& y, double own) {
+      sum += all_similarities(x, y) - own;
+      count += n * (n - 1.0);
+    };
+    double own = 0.0;
+    for (int64_t i = 0; p_.also_columns && i < p_.n; ++i) own += b_.similarity[i];
+    if (p_.also_columns) others(b_.query.packed, b_.key.packed, own);
+    if (p_.also_queries) others(b_.query.packed, b_.query.packed, squares(b_.query.packed));
+    if (p_.also_keys) others(b_.key.packed, b_.key.packed, squares(b_.key.packed));
     if (p_.shared) {  // the one with a logit added is in both sums
       sum += all_similarities(b_.query.packed, b_.negatives.packed) - totals_.negative;
       count += n * static_cast<double>(p_.negative_rows) - totals_.negatives;
@@ -310,6 +361,7 @@ class InfoNce {
   double temperature_;
   double scale_;
   Contrast with_key_, with_negatives_;
+  std::optional<Contrast> among_queries_, among_keys_;
   int power_ = 0;
   RowTotals totals_ = {};
 };

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 #include "cpu/contrast.hpp"
 #include "cpu/guide.hpp"
@@ -32,6 +33,9 @@ struct InfoNcePlan {
         guided(in_batch && pairs.guide_query != nullptr),
         masked(guided || (in_batch && (pairs.mask != nullptr || pairs.query_labels != nullptr))),
         labelled(in_batch && pairs.query_labels != nullptr),
+        also_queries((pairs.also & CK_ALSO_QUERIES) != 0),
+        also_columns((pairs.also & CK_ALSO_QUERIES_OF_KEY) != 0),
+        also_keys((pairs.also & CK_ALSO_OTHER_KEYS_OF_KEY) != 0),
         stats(options.stats != 0),
         gradients(want_gradients),
         guide_cols(guided ? guide_multiply_adds(pairs) : 0.0) {}
@@ -39,13 +43,16 @@ struct InfoNcePlan {
   int64_t n, keys, cols, negative_rows;
   bool in_batch, symmetric, shared, own, indexed;
   int64_t each;  // explicit negatives of a row
-  bool guided, masked, labelled, stats, gradients;
+  bool guided, masked, labelled;
+  bool also_queries, also_columns, also_keys;  // ck_also
+  bool stats, gradients;
   double guide_cols;
 
   bool tiles() const { return in_batch || shared; }
   double multiply_adds() const {
+    const double beside = 0.5 * static_cast<double>(n) * ((also_queries ? 1 : 0) + (also_keys ? 1 : 0));
     const double pairs =
-        static_cast<double>(n) * (static_cast<double>(in_batch ? keys : 0) + static_cast<double>(shared ? negative_rows : 0));
+        static_cast<double>(n) * (static_cast<double>(in_batch ? keys : 0) + static_cast<double>(shared ? negative_rows : 0) + beside);
     const double guide = static_cast<double>(n) * static_cast<double>(keys) * (gradients ? 2 : 1) * guide_cols;
     return (pairs * (gradients ? 3 : 1) + static_cast<double>(n) * 4.0 * static_cast<double>(each + 1)) * static_cast<double>(cols) + guide;
   }
@@ -96,6 +103,8 @@ struct InfoNceBuffers {
         with_negatives(arena, query.packed, negatives.packed, false),
         guide(arena, p.guided ? pairs : ck_info_nce_pairs{}, call),
         scratch(arena, threads, false, p.guided) {
+    if (p.also_queries) among_queries.emplace(arena, query.packed, query.packed, false);
+    if (p.also_keys) among_keys.emplace(arena, key.packed, key.packed, false);
     const int64_t padded = query.packed.layout.padded_rows, padded_keys = key.packed.layout.padded_rows;
     partner = arena.take<int32_t>(padded);
     own = p.own ? arena.take<int32_t>(padded) : nullptr;
@@ -121,6 +130,7 @@ struct InfoNceBuffers {
 
   Side query, key, negatives;
   ContrastBuffers with_key, with_negatives;
+  std::optional<ContrastBuffers> among_queries, among_keys;
   Guide guide;
   ScratchSet scratch;
   int32_t* partner;  // key row of each query's positive

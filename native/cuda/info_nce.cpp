@@ -172,6 +172,7 @@ int ck_cuda_info_nce(const ck_matrix* query, const ck_matrix* key, const ck_matr
                      ck_error* error) {
   using namespace ck::cuda;
   const double k = kLog2e / options->temperature;
+  if (const int status = check_no_more_pairs(*pairs, error)) return status;
   if (const int status = check_tensor_call({query, key, negatives}, *options, error)) return status;
   if (const int status = check_guide(*query, *key, *pairs, error)) return status;
   if (const int status = check_scale(k, error)) return status;

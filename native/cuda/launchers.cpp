@@ -73,6 +73,10 @@ int check_scale(double k, ck_error* error) {
               kSmallest, kLargest, k);
 }
 
+int check_no_more_pairs(const ck_info_nce_pairs& pairs, ck_error* error) {
+  return pairs.also == 0 ? CK_OK : fail(CK_UNAVAILABLE, error, "pairs of two queries or of two keys are compared on the CPU only");
+}
+
 int check_added_logit(double value, ck_error* error) {
   constexpr double kLargest = 1e6;
   if (std::fabs(value) <= kLargest) return CK_OK;

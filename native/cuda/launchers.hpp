@@ -28,6 +28,9 @@ int check_scale(double k, ck_error* error);
 // The logit that InfoNCE adds to a query's own negative.
 int check_added_logit(double value, ck_error* error);
 
+// CK_UNAVAILABLE for pairs beside those of query and key (ck_also).
+int check_no_more_pairs(const ck_info_nce_pairs& pairs, ck_error* error);
+
 // The shapes of InfoNCE's guide; CK_OK where there is none.
 int check_guide(const ck_matrix& query, const ck_matrix& key, const ck_info_nce_pairs& pairs, ck_error* error);
 

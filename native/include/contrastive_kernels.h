@@ -119,6 +119,13 @@ int ck_uniformity(const ck_matrix* x, double t, const ck_options* options, float
 int ck_alignment(const ck_matrix* x, const ck_matrix* y, double alpha, const ck_options* options, float* per_row, float* gradient_x,
                  float* gradient_y, ck_result* result, ck_error* error);
 
+/* Candidates of query i beside those of ck_info_nce_pairs, bits. With the positive p_i of the query: */
+typedef enum ck_also {
+  CK_ALSO_QUERIES = 1,          /* query i with the other queries */
+  CK_ALSO_QUERIES_OF_KEY = 2,   /* key p_i with every query; the own one, which is the positive again, once more in the sum */
+  CK_ALSO_OTHER_KEYS_OF_KEY = 4 /* key p_i with the other keys */
+} ck_also;
+
 /* What a call of ck_info_nce compares with what; pointers may be NULL. */
 typedef struct ck_info_nce_pairs {
   const int32_t* positives;        /* [N]: key row of each query; NULL: row i. Distinct where symmetric */
@@ -150,6 +157,11 @@ typedef struct ck_info_nce_pairs {
    * key where it does is undefined.
    */
   int32_t sparse_keys;
+  /*
+   * Bits of ck_also, on the CPU alone. With in_batch, as many keys as queries, at least 2, positives NULL, neither negatives nor
+   * symmetric, labels, mask or guide.
+   */
+  int32_t also;
 } ck_info_nce_pairs;
 
 /*

@@ -9,6 +9,8 @@ export type Precision = 'float32' | 'bfloat16x3' | 'bfloat16';
 export type PairLayout = 'halves' | 'interleaved';
 /** Whose negatives the rows of `negatives` are: everybody's, rows i*m .. i*m+m-1 query i's, or query i's by index. */
 export type NegativeMode = 'shared' | 'paired' | 'indexed';
+/** With the positive p of a query: the query with the other queries, p with every query (the own one once more), p with the other keys. */
+export type AlsoCompared = 'queries' | 'queriesOfKey' | 'otherKeysOfKey';
 export type SupConVariant = 'out' | 'in' | 'pair';
 
 /** What every call carries, already checked. */
@@ -108,6 +110,8 @@ export interface KernelCalls {
       readonly guideSplit: number;
       /** Zeros at both ends of the keys may be left out of the products; where they are, the gradient of `key` is undefined. */
       readonly sparseKeys: boolean;
+      /** Further candidates of each query, on 'cpu' alone: see ck_also in contrastive_kernels.h. */
+      readonly also: readonly AlsoCompared[];
     };
     readonly outputs: {
       readonly query: Float32Array | null;

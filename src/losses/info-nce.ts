@@ -1,5 +1,5 @@
 /** InfoNCE: checks the arguments, describes the call, shapes the result. The computation is the backends'. */
-import type { NegativeMode, Stats } from '../backends/backend.js';
+import type { AlsoCompared, NegativeMode, Stats } from '../backends/backend.js';
 import type { BackendName } from '../errors.js';
 import type { Rows } from '../matrix.js';
 import { checkSameCols, readBoolean, readChoice, readIntegers, readLabels, readMask, readNumber, readOptions } from '../validate.js';
@@ -209,6 +209,8 @@ export interface NamedOptions extends Omit<InfoNceOptions, 'out' | 'gradients'> 
   readonly ownedKeys?: boolean | undefined;
   /** The gradient of the keys' zeros at both ends is not wanted. */
   readonly sparseKeys?: boolean | undefined;
+  /** On 'cpu' alone, by a loss that has checked what goes with it. */
+  readonly also?: readonly AlsoCompared[] | undefined;
   /** By a loss that has checked it. Which rows count is then known only afterwards: not with reduction 'mean', see `counted`. */
   readonly ownGuide?: OwnGuide | undefined;
   readonly gradients?: GradientsOption | undefined;
@@ -281,6 +283,7 @@ export function planInfoNce<Gradients>(
       perQuery,
       ownNegativeLogit,
       sparseKeys: options.sparseKeys ?? false,
+      also: options.also ?? [],
       ...guideParameters(guide),
     },
     outputs: {

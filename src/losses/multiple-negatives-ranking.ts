@@ -1,5 +1,5 @@
 /** The ranking loss of sentence-transformers: every positive and hard negative of the batch is a candidate of every anchor. */
-import type { Stats } from '../backends/backend.js';
+import type { AlsoCompared, Stats } from '../backends/backend.js';
 import type { BackendName } from '../errors.js';
 import { checkFinite } from '../finite.js';
 import type { MatrixLike, Rows } from '../matrix.js';
@@ -7,7 +7,7 @@ import { ownerOf } from '../reference/info-nce.js';
 import { describe, readBoolean, readChoice, readNumber, readOptions } from '../validate.js';
 import { planInfoNce } from './info-nce.js';
 import { type Block, type Exclusions, factorOf, type Part, planJoint, UnitRows } from './joint-candidates.js';
-import { LOSS_OPTIONS, type LossOptions, type Plan } from './plan.js';
+import { chosenBackend, LOSS_OPTIONS, type LossOptions, type Plan } from './plan.js';
 import { readTemperatureOrScale, type Scale, type ScaleName } from './scale.js';
 import { addScaled, allOf } from './several-plans.js';
 import { readTexts, readTextsOut, stacked, type Texts, type TextsOut } from './texts.js';
@@ -120,6 +120,7 @@ function plan(anchor: MatrixLike, positive: MatrixLike, optionsGiven: Options | 
   const intoOut = readTextsOut<Result>(out, texts, options, ['perRow'], isAsync);
   const delivered = (made: Plan<Result>): Plan<Result> => allOf([made], ([result]) => intoOut(result));
   if (!hardness && (directions.size === 1 || symmetric)) return delivered(ofDocs(texts, { ...rest, symmetric }, scale, isAsync));
+  if (!hardness && areWalks(texts, rest)) return delivered(ofWalks(texts, directions, rest, scale, isAsync));
   const joint = ofAllDirections(texts, symmetric ? { ...settings, directions: new Set(['queryToDoc']) } : settings, rest, scale, isAsync);
   if (!symmetric) return delivered(joint);
   // The columns have no hardness: a plan by itself, and half of each.
@@ -146,7 +147,7 @@ function readSettings({ directions = ['queryToDoc'], partition, hardness }: Opti
 /** Anchors against docs, and docs against anchors when symmetric: InfoNCE as it is. */
 function ofDocs(
   { anchor, positive, negatives }: Texts,
-  options: LossOptions & { readonly symmetric?: boolean },
+  options: LossOptions & { readonly symmetric?: boolean; readonly also?: readonly AlsoCompared[] },
   scale: Scale,
   isAsync: boolean,
 ): Plan<Result> {
@@ -166,6 +167,30 @@ function ofDocs(
       gradients: { anchor: gradients.anchor, positive: ofDoc(0), negatives: negatives.map((_, n) => ofDoc(n + 1)), ...slope },
     };
   });
+}
+
+/** Whether the CPU computes it, whose kernels walk over the pairs of each direction, each pair once; they take no hard negatives so. */
+function areWalks({ anchor: { rows, cols }, negatives }: Texts, options: LossOptions): boolean {
+  return negatives.length === 0 && rows > 1 && chosenBackend('infoNce', options, 4 * rows * rows * cols) === 'cpu';
+}
+
+const WALKS: { readonly [D in RankingDirection]?: AlsoCompared } = {
+  docToQuery: 'queriesOfKey',
+  queryToQuery: 'queries',
+  docToDoc: 'otherKeysOfKey',
+};
+
+function ofWalks(
+  texts: Texts,
+  directions: ReadonlySet<RankingDirection>,
+  options: LossOptions,
+  scale: Scale,
+  isAsync: boolean,
+): Plan<Result> {
+  const also = [...directions].flatMap((direction) => WALKS[direction] ?? []);
+  return allOf([ofDocs(texts, { ...options, also }, scale, isAsync)], ([result]) =>
+    result.stats && directions.has('docToQuery') ? { ...result, stats: { ...result.stats, accuracy: Number.NaN } } : result,
+  );
 }
 
 /** One softmax over logits of several kinds: rows put side by side, see joint-candidates.ts. */

@@ -64,6 +64,19 @@ export function readCallOptions(options: KernelOptions, stats: boolean, weight: 
   };
 }
 
+/** What a plan with these options would be computed by. Throws as `makePlan`. */
+export function chosenBackend(kernel: KernelName, options: KernelOptions, work: number): BackendName {
+  return selectBackend(
+    {
+      kernel,
+      backend: readChoice('backend', options.backend, BACKEND_CHOICES, 'auto'),
+      precision: readChoice('precision', options.precision, PRECISIONS, 'float32'),
+      fallbackWarning: readBoolean('fallbackWarning', options.fallbackWarning, true),
+    },
+    work,
+  ).name;
+}
+
 /**
  * @param work multiply-adds, for the choice of the backend.
  * @param shape what the user gets, from what the backend returned.

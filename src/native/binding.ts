@@ -3,6 +3,7 @@
  * and order. The C++ side of both is native/addon/kernels.h: a kernel is one row there and one row here.
  */
 import {
+  type AlsoCompared,
   type BackendStatus,
   integersOf,
   type KernelCall,
@@ -73,9 +74,10 @@ interface KernelRow<K extends KernelName> {
   readonly outputs: readonly (keyof KernelCalls[K]['outputs'] & string)[];
 }
 
-/** enum ck_pairs, ck_negatives, ck_sup_con_variant and ck_precision of the C ABI. */
+/** enum ck_pairs, ck_negatives, ck_also, ck_sup_con_variant and ck_precision of the C ABI. */
 const PAIRS: Record<PairLayout, number> = { halves: 0, interleaved: 1 };
 export const NEGATIVES: Record<NegativeMode, number> = { shared: 0, paired: 1, indexed: 2 };
+const ALSO: Record<AlsoCompared, number> = { queries: 1, queriesOfKey: 2, otherKeysOfKey: 4 };
 const VARIANTS: Record<SupConVariant, number> = { out: 0, in: 1, pair: 2 };
 export const PRECISIONS: Record<Precision, number> = { float32: 0, bfloat16x3: 1, bfloat16: 2 };
 
@@ -100,6 +102,7 @@ export const KERNELS: { readonly [K in KernelName]: KernelRow<K> } = {
       p.guideSplit,
       Number(p.ownedKeys),
       Number(p.sparseKeys),
+      p.also.reduce((bits, each) => bits | ALSO[each], 0),
     ],
     outputs: ['query', 'key', 'negatives', 'perRow', 'rowLogSumExp'],
   },

@@ -146,6 +146,35 @@ describeKernel('infoNce', 'multiple-negatives ranking', () => {
     );
   });
 
+  test('many rows, in every set of directions', () => {
+    const texts = makeTexts('correlated', 230, 24, 0, 3);
+    for (const more of [['docToQuery'], ['queryToQuery'], ['docToDoc'], ['docToQuery', 'queryToQuery', 'docToDoc']] as const) {
+      const settings = { directions: ['queryToDoc', ...more], partition: 'joint', temperature: 0.05 } as const;
+      const got = multipleNegativesRanking(texts.anchor, texts.positive, { ...settings, gradients: true });
+      expectOracle(got, texts, rankingComparisons(texts, settings), 0.05, (value) => value);
+      const { stats, perRow } = multipleNegativesRanking(texts.anchor, texts.positive, { ...settings, reduction: 'none' });
+      const reference = multipleNegativesRanking(texts.anchor, texts.positive, { ...settings, backend: 'reference' }).stats;
+      expect(stats?.skippedRows).toBe(0);
+      expectNumber('positive similarity', stats?.positiveSimilarity as number, reference?.positiveSimilarity as number, 1e-5, 1);
+      expectNumber('negative similarity', stats?.negativeSimilarity as number, reference?.negativeSimilarity as number, 1e-5, 1);
+      expect(stats?.accuracy).toBe(reference?.accuracy);
+      const mean = (perRow as Float32Array).reduce((sum, value) => sum + value, 0) / 230;
+      expectNumber('mean of the rows', mean, got.loss, 1e-5, 1);
+    }
+  });
+
+  test('dot products of all directions', () => {
+    const { anchor, positive } = makeTexts('random', 40, 6, 0, 4);
+    const options = { directions: ['queryToDoc', 'docToQuery', 'queryToQuery', 'docToDoc'], temperature: 0.5, normalize: false } as const;
+    const got = multipleNegativesRanking(anchor, positive, { ...options, gradients: true });
+    const want = multipleNegativesRanking(anchor, positive, { ...options, gradients: true, backend: 'reference' });
+    expectNumber('loss', got.loss, want.loss, 1e-5, 0);
+    for (const name of ['anchor', 'positive'] as const) {
+      for (const [k, value] of want.gradients[name].entries()) expectNumber(`${name}[${k}]`, got.gradients[name][k], value, 1e-5, 1);
+    }
+    expectNumber('temperature', got.gradients.temperature as number, want.gradients.temperature as number, 1e-5, 1);
+  });
+
   test('the scale is 20 by default, and its gradient the one that is given', () => {
     const { anchor, positive } = makeTexts('correlated', 6, 5, 0, 1);
     const plain = multipleNegativesRanking(anchor, positive, { gradients: true });

@@ -186,6 +186,72 @@ void sparse_keys(int64_t n, int64_t kind, int64_t d, double temperature, bool sy
   }
 }
 
+// Further candidates, bits of ck_also.
+void also(int64_t n, int64_t d, int32_t bits, double temperature, std::mt19937& random) {
+  Case c;
+  c.inputs = {random_matrix(n, d, random), random_matrix(n, d, random)};
+  for (int64_t i = 0; i < n * d; ++i) c.inputs[1].data[i] = static_cast<float>(0.6 * c.inputs[1].data[i] + c.inputs[0].data[i]);
+  c.temperature = temperature;
+  c.weight = 1.0 / n;
+  c.name = "infoNce" + size_of(c.inputs[0]) + " also " + text(bits) + " temperature " + text(temperature);
+  c.call = [&](const ck_matrix* in, const ck_options& options, Output& out) {
+    ck_info_nce_pairs pairs = {};
+    pairs.in_batch = 1;
+    pairs.also = bits;
+    return ck_info_nce(&in[0], &in[1], nullptr, &pairs, &options, nullptr, nullptr, out.gradients[0].data(), out.gradients[1].data(),
+                       nullptr, &out.result, &out.error);
+  };
+  const Output got = check(c);
+  Pairs between(c.inputs[0], c.inputs[1], true), queries(c.inputs[0], c.inputs[0], true), keys(c.inputs[1], c.inputs[1], true);
+  double loss = 0, similarities = 0;
+  int64_t count = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    std::vector<Candidate> others;
+    for (int64_t j = 0; j < n; ++j) {
+      if (j == i) continue;
+      others.push_back({&between, i, j});
+      if (bits & CK_ALSO_QUERIES) others.push_back({&queries, i, j});
+      if (bits & CK_ALSO_QUERIES_OF_KEY) others.push_back({&between, j, i});
+      if (bits & CK_ALSO_OTHER_KEYS_OF_KEY) others.push_back({&keys, i, j});
+    }
+    for (const Candidate& other : others) similarities += other.pairs->s(other.i, other.j);
+    count += static_cast<int64_t>(others.size());
+    if (bits & CK_ALSO_QUERIES_OF_KEY) others.push_back({&between, i, i});
+    loss += reference::one_positive({&between, i, i}, others, temperature, 1);
+  }
+  const auto with = [&](Pairs one, const Pairs& same) {
+    for (int64_t i = 0; i < n; ++i)
+      for (const bool x : {true, false}) {
+        reference::add_scaled(one.by_x[i], 1, (x ? same.by_x : same.by_y)[i]);
+        reference::add_scaled(one.by_y[i], 1, (x ? same.by_x : same.by_y)[i]);
+        one.size_x[i] += (x ? same.size_x : same.size_y)[i];
+        one.size_y[i] += (x ? same.size_x : same.size_y)[i];
+      }
+    return one;
+  };
+  const double tol = tolerance(temperature), factor = c.weight / temperature;
+  expect_loss(got.result.loss, loss, tol, c.name);
+  expect_gradient(got.gradients[0], with(between, queries).of_x(factor), tol, c.name + " query");
+  expect_gradient(got.gradients[1], with(between, keys).of_y(factor), tol, c.name + " key");
+  expect_temperature(got, between.temperature_sum + queries.temperature_sum + keys.temperature_sum,
+                     between.temperature_size + queries.temperature_size + keys.temperature_size, c, tol);
+  expect_within(std::fabs(got.result.negative_similarity - similarities / static_cast<double>(count)), 1e-6, LOSS, c.name + " similarity");
+}
+
+// Where a library cannot.
+void also_refused(std::mt19937& random) {
+  const Matrix x = random_matrix(4, 3, random);
+  const ck_matrix m = view(x);
+  ck_info_nce_pairs pairs = {};
+  pairs.in_batch = 1;
+  pairs.also = CK_ALSO_QUERIES;
+  const ck_options o = options(0.1, 1);
+  ck_result result;
+  ck_error error;
+  expect(ck_info_nce(&m, &m, nullptr, &pairs, &o, nullptr, nullptr, nullptr, nullptr, nullptr, &result, &error) == CK_UNAVAILABLE,
+         "infoNce also, refused");
+}
+
 void sup_con(int64_t rows, int64_t d, int classes, int variant, double temperature, std::mt19937& random) {
   Case c;
   c.inputs = {random_matrix(rows, d, random)};
@@ -385,6 +451,15 @@ int main() {
   for (const InfoNceSetting& setting : settings) {
     for (double temperature : {0.5, 0.07, 0.012, 0.005}) info_nce(97, 131, 33, temperature, setting, random);
     info_nce(40, 40, 600, 0.1, setting, random);
+  }
+  if (std::strstr(description, "instructionSet") != nullptr) {  // of the CPU library only
+    for (int32_t bits = 1; bits < 8; ++bits)
+      for (double temperature : {0.5, 0.07, 0.012, 0.005}) also(97, 33, bits, temperature, random);
+    also(260, 600, 7, 0.05, random);
+    also(1100, 16, 7, 0.1, random);
+    also(2, 5, 7, 0.1, random);
+  } else {
+    also_refused(random);
   }
   for (double temperature : {0.1, 0.005}) {
     sparse_keys(70, 130, 300, temperature, true, random);

@@ -93,12 +93,13 @@ describe('nativeArguments', () => {
         guideRelative: true,
         guideSplit: 3,
         sparseKeys: true,
+        also: ['queries', 'otherKeysOfKey'],
       },
       outputs: { query: null, key: null, negatives: null, perRow, rowLogSumExp: null },
       options,
     };
     const matrices = [query.data, 2, 4, key.data, 3, 4, null, 0, 0, guideQuery.data, 2, 5, guideKey.data, 3, 5, null, 0, 0];
-    const parameters = [0.1, 1, 0, 1, 5, 2, 0.25, 1, 3, 1, 1];
+    const parameters = [0.1, 1, 0, 1, 5, 2, 0.25, 1, 3, 1, 1, 5];
     const outputs = [null, null, null, perRow, null];
     expect(nativeArguments('infoNce', call)).toEqual([
       ...matrices,
