@@ -104,6 +104,8 @@ __attribute__((noinline)) static void guide_block(const GuidePass& pass, const B
     part.col_last = to;
     part.triangle = part.diagonal = false;
     part.first = true;
+    part.dim_first = 0;  // of the block's own rows
+    part.dim_last = INT64_MAX;
     part.next_row = part.next_col = -1;
     const GuideSide& side = pass.sides[n];
     GuideTiles policy = {pass, side, scratch.guided + (part.col_first - block.col_first), part.col_first, from, to, 0};

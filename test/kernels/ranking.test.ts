@@ -259,6 +259,24 @@ describeKernel('infoNce', 'GISTEmbed', () => {
     );
   });
 
+  test('long rows, whose zeros side by side are left out', () => {
+    const texts = makeTexts('correlated', 40, 150, 1, 5);
+    const guide = makeTexts('random', 40, 210, 1, 6);
+    const settings = { contrastAnchors: true, contrastPositives: true, marginStrategy: 'absolute', margin: 0.05 } as const;
+    const options = { ...settings, negatives: texts.negatives, guide, temperature: 0.05 };
+    const got = gist(texts.anchor, texts.positive, { ...options, gradients: true });
+    const want = gist(texts.anchor, texts.positive, { ...options, gradients: true, backend: 'reference' });
+    expectBackend(got);
+    expectNumber('loss', got.loss, want.loss, tolerance(0.05), 0);
+    const all = ({ anchor, positive, negatives }: typeof want.gradients): number[] =>
+      [anchor, positive, ...negatives].flatMap((g) => [...g]);
+    const largest = Math.max(...all(want.gradients).map(Math.abs));
+    const values = all(got.gradients);
+    for (const [k, value] of all(want.gradients).entries()) {
+      expect(Math.abs(values[k] - value), `gradient ${k}`).toBeLessThan(1e-5 * largest);
+    }
+  });
+
   test('a guide that finds everything alike leaves nothing', () => {
     const [x, y] = [matrix(normals(1, 20), 4, 5), matrix(normals(2, 20), 4, 5)];
     const ones = matrix(new Float32Array(8).fill(1), 4, 2);
