@@ -74,8 +74,10 @@ void check_negatives(const ck_matrix& query, const ck_matrix& negatives, const c
 void check_also(const ck_matrix& query, const ck_matrix& key, const ck_matrix* negatives, const ck_info_nce_pairs& pairs) {
   require(query.rows == key.rows && query.rows > 1, -1, "also needs as many keys as queries, at least 2");
   require(pairs.in_batch && !pairs.symmetric && pairs.positives == nullptr, -1, "also needs in_batch, and neither symmetric nor positives");
-  require(negatives == nullptr && pairs.query_labels == nullptr && pairs.mask == nullptr && pairs.guide_query == nullptr, -1,
-          "also goes with neither negatives nor labels, mask or guide");
+  require(negatives == nullptr && pairs.query_labels == nullptr && pairs.mask == nullptr, -1,
+          "also goes with neither negatives nor labels or mask");
+  require(pairs.guide_query == nullptr || ((pairs.also & CK_ALSO_QUERIES_OF_KEY) == 0 && pairs.guide_second_query == nullptr), -1,
+          "also with a guide goes with neither the queries of a key nor a second guide");
 }
 
 void check_guide(const ck_matrix& query, const ck_matrix& key, const ck_info_nce_pairs& pairs) {

@@ -38,7 +38,8 @@ struct GuideSide {
   const double* norms;
 };
 
-// A guide that says which pairs count. Columns from `split` on are compared with the second side.
+// A guide that says which pairs count. Columns from `split` on are compared with the second side. Mutual: rows and columns are the same
+// rows, and a pair may count for its row and not for its column.
 struct GuidePass {
   GuideSide sides[2];
   const Layout* key_layout;
@@ -48,7 +49,8 @@ struct GuidePass {
   int64_t split;
   const double* thresholds;  // [rows]
   const float* rounded;      // [padded rows]: the same, infinite for padding
-  float band;                // float32 decides where a cosine is further than this from the threshold
+  bool mutual;
+  float band;  // float32 decides where a cosine is further than this from the threshold
 };
 
 // Passes over the pairs (i, j), y_ij the similarity in log2 units. One matrix with itself: rows and columns are the same arrays.

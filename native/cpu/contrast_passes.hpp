@@ -135,12 +135,81 @@ __attribute__((noinline)) static void contrast_forward_block(const ContrastPass&
   }
 }
 
+// Under a mutual guide, of one matrix with itself.
+struct MutualForward {
+  LaneSums sums, similarities, counts;
+  LanePeaks peaks;
+  PairMask mask;
+  Floats shift;
+
+  CK_INLINE void begin(int64_t c) {
+    sums.begin(c);
+    peaks.begin(c);
+    mask.begin(c);
+    if (similarities.rows == nullptr) return;
+    similarities.begin(c);
+    counts.begin(c);
+  }
+  CK_INLINE void row(int r, int64_t i, Floats y0, Floats y1) {
+    Floats of_row[2], of_col[2];
+    mask.split(i, y0, y1, of_row, of_col);
+    peaks.row(r, of_row[0], of_row[1], of_col[0], of_col[1]);
+    const auto e = [&](Floats y) CK_LAMBDA_INLINE { return exp2(sub(y, shift)); };
+    sums.row(r, e(of_row[0]), e(of_row[1]), e(of_col[0]), e(of_col[1]));
+    if (similarities.rows == nullptr) return;
+    const auto in = [](Floats y, Floats value) CK_LAMBDA_INLINE { return select((Ints)(y > broadcast(0.5f * EXCLUDED)), value, zero()); };
+    similarities.row(r, in(of_row[0], y0), in(of_row[1], y1), in(of_col[0], y0), in(of_col[1], y1));
+    const Floats one = broadcast(1.0f);
+    counts.row(r, in(of_row[0], one), in(of_row[1], one), in(of_col[0], one), in(of_col[1], one));
+  }
+  CK_INLINE void end(int64_t c) {
+    sums.end(c);
+    peaks.end(c);
+    if (similarities.rows == nullptr) return;
+    similarities.end(c);
+    counts.end(c);
+  }
+};
+
+__attribute__((noinline)) static void mutual_forward_block(const ContrastPass& pass, const Block& block, const Scratch& scratch) {
+  MutualForward policy;
+  policy.shift = broadcast(pass.shift);
+  policy.sums.rows = scratch.row_lanes;
+  policy.sums.cols = scratch.col_lanes;
+  policy.sums.clear(block.count, BLOCK_LARGE);
+  policy.peaks.rows = scratch.row_peaks;
+  policy.peaks.cols = scratch.col_peaks;
+  policy.peaks.clear(block.count, BLOCK_LARGE);
+  policy.mask.set(pass, block, scratch);
+  policy.similarities.rows = nullptr;
+  Scratch free = scratch;
+  if (pass.similarities != nullptr) {
+    free.coefficients = nullptr;  // not taken by the walk then
+    policy.similarities.rows = scratch.coefficients;
+    policy.counts.rows = policy.similarities.rows + BLOCK_LARGE * LANES;
+    policy.similarities.cols = policy.counts.rows + BLOCK_LARGE * LANES;
+    policy.counts.cols = policy.similarities.cols + BLOCK_LARGE;
+    policy.similarities.clear(block.count, BLOCK_LARGE);
+    policy.counts.clear(block.count, BLOCK_LARGE);
+  }
+  walk<true>(block, side(pass.rows), side(pass.cols), pass.partner, nullptr, free, policy);
+  policy.sums.flush_rows(block, pass.rows.totals);
+  policy.sums.flush_cols(block, pass.cols.totals);
+  flush_peaks(block, policy.peaks, pass);
+  if (pass.similarities == nullptr) return;
+  policy.similarities.flush_rows(block, pass.similarities);
+  policy.similarities.flush_cols(block, pass.similarities);
+  policy.counts.flush_rows(block, pass.counts);
+  policy.counts.flush_cols(block, pass.counts);
+}
+
 template <bool PEAKS, bool MASKED>
 CK_INLINE void contrast_forward_blocks(const ContrastPass& pass, const BlockPair& pair, const Scratch& scratch) {
   for_contrast_blocks(pass, pair, [&](const Block& block) {
     if constexpr (MASKED) {
       const LeftByLabels left = left_by_labels(pass, block);
       if (left == LeftByLabels::none) return;
+      if (pass.guide != nullptr && pass.guide->mutual) return mutual_forward_block(pass, block, scratch);
       const bool all = left == LeftByLabels::all && pass.mask == nullptr && pass.guide == nullptr;
       if (pass.similarities != nullptr || !all) return contrast_forward_block<PEAKS, true>(pass, block, scratch);
     }
@@ -175,9 +244,16 @@ struct ContrastBackward {
     if (MASKED) mask.begin(c);
   }
   CK_INLINE void row(int r, int64_t i, Floats y0, Floats y1) {
-    if (MASKED) mask.apply(i, y0, y1);
     const Floats w = broadcast(row_weights[i]);
     float* out = coefficients + r * BLOCK_STRIDE;
+    if (MASKED && mask.mutual) {
+      Floats of_row[2], of_col[2];
+      mask.split(i, y0, y1, of_row, of_col);
+      store(out, fma(exp2(sub(of_row[0], shift)), w, mul(exp2(sub(of_col[0], shift)), w0)));
+      store(out + LANES, fma(exp2(sub(of_row[1], shift)), w, mul(exp2(sub(of_col[1], shift)), w1)));
+      return;
+    }
+    if (MASKED) mask.apply(i, y0, y1);
     store(out, mul(exp2(sub(y0, shift)), add(w, w0)));
     store(out + LANES, mul(exp2(sub(y1, shift)), add(w, w1)));
   }
@@ -256,10 +332,17 @@ struct ContrastRepair {
     }
   }
   CK_INLINE void row(int r, int64_t i, Floats y0, Floats y1) {
-    mask.apply(i, y0, y1);
+    Floats of_row[2], of_col[2];
+    if (mask.mutual) {
+      mask.split(i, y0, y1, of_row, of_col);
+    } else {
+      mask.apply(i, y0, y1);
+      of_row[0] = of_col[0] = y0;
+      of_row[1] = of_col[1] = y1;
+    }
     const Floats shift = broadcast(row_shift[i]);
-    const Floats e0 = exp2(sub(y0, shift)), e1 = exp2(sub(y1, shift));
-    const Floats f0 = exp2(sub(y0, s0)), f1 = exp2(sub(y1, s1));
+    const Floats e0 = exp2(sub(of_row[0], shift)), e1 = exp2(sub(of_row[1], shift));
+    const Floats f0 = exp2(sub(of_col[0], s0)), f1 = exp2(sub(of_col[1], s1));
     if (COEFFICIENTS) {
       const Floats w = broadcast(row_weights[i]);
       float* out = coefficients + r * BLOCK_STRIDE;

@@ -17,7 +17,11 @@ const ck_matrix& rows_or_none(const ck_matrix* matrix) { return matrix == nullpt
 Guide::Guide(Arena& arena, const ck_info_nce_pairs& pairs, const Call& call)
     : present_(pairs.guide_query != nullptr),
       query_(arena, rows_or_none(pairs.guide_query), call.kernels().width, present_ ? layouts(call, false) : NO_LAYOUTS, false),
-      key_(arena, rows_or_none(pairs.guide_key), call.kernels().width, present_ ? COLUMNS : NO_LAYOUTS, false),
+      key_(arena, rows_or_none(pairs.guide_key), call.kernels().width,
+           !present_         ? NO_LAYOUTS
+           : pairs.also != 0 ? layouts(call, false)
+                             : COLUMNS,
+           false),
       second_(arena, rows_or_none(pairs.guide_second_query), call.kernels().width, present_ ? layouts(call, false) : NO_LAYOUTS, false),
       norms_(arena.take<double>(query_.layout.rows)),
       key_norms_(arena.take<double>(key_.layout.rows)),
@@ -38,6 +42,20 @@ Guide::Guide(Arena& arena, const ck_info_nce_pairs& pairs, const Call& call)
   pass_.thresholds = thresholds_;
   pass_.rounded = rounded_;
   pass_.band = guide_band(key_.layout.cols, dot_block(key_.layout.cols));
+  const auto among = [this](const GuideSide& rows) {
+    GuidePass pass = pass_;
+    pass.sides[0] = rows;
+    pass.key_layout = rows.layout;
+    pass.key_data = rows.data;
+    pass.key_panels = rows.panels;
+    pass.key_norms = rows.norms;
+    pass.split = rows.layout->rows;
+    pass.mutual = true;
+    return pass;
+  };
+  if (pairs.also == 0) return;
+  among_queries_ = among(pass_.sides[0]);
+  among_keys_ = among(side(key_, key_norms_));
 }
 
 void Guide::read(Call& call, int threads, Packed& packed, double* norms, int32_t argument) const {

@@ -15,6 +15,9 @@ class Guide {
   void read(Call& call, int threads, const ck_info_nce_pairs& pairs, const int32_t* partner);
   // NULL where there is no guide.
   const GuidePass* pass() const { return present_ ? &pass_ : nullptr; }
+  // Of the queries, or of the keys, among themselves, by the thresholds of their pairs.
+  const GuidePass* among_queries() const { return present_ ? &among_queries_ : nullptr; }
+  const GuidePass* among_keys() const { return present_ ? &among_keys_ : nullptr; }
 
  private:
   void read(Call& call, int threads, Packed& packed, double* norms, int32_t argument) const;
@@ -24,7 +27,7 @@ class Guide {
   double *norms_, *key_norms_, *second_norms_;
   double* thresholds_;
   float* rounded_;
-  GuidePass pass_ = {};
+  GuidePass pass_ = {}, among_queries_ = {}, among_keys_ = {};
 };
 
 // How many multiply-adds the guide's part of one pass takes for each pair.

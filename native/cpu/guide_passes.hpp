@@ -1,5 +1,5 @@
 // What a guide model says of the pairs of a block (policies/guide.hpp): its cosines by the same tiles, a byte for each pair, 1 where the
-// pair counts. Included by unit.hpp in the namespace of an instruction set.
+// pair counts (mutual: for its row, and 4 where for its column). Included by unit.hpp in the namespace of an instruction set.
 #pragma once
 
 #include "cpu/block.hpp"
@@ -39,7 +39,7 @@ double guide_lanes(const float* x, const float* y, int64_t cols) {
   return sums[0];
 }
 
-constexpr uint8_t GUIDE_COUNTS = 1, GUIDE_NEAR = 2;  // NEAR: float32 does not decide
+constexpr uint8_t GUIDE_COUNTS = 1, GUIDE_NEAR = 2, GUIDE_COUNTS_BACK = 4;  // NEAR: float32 does not decide
 
 // Policy of the walk: bytes of the pairs of one side of the guide's queries with the columns [from, to).
 struct GuideTiles {
@@ -53,8 +53,13 @@ struct GuideTiles {
   CK_INLINE void row(int r, int64_t i, Floats y0, Floats y1) {
     const Floats threshold = broadcast(pass.rounded[i]);
     alignas(64) uint8_t tile[NR];
-    decide(sub(y0, threshold), tile);
-    decide(sub(y1, threshold), tile + LANES);
+    Ints d0 = decide(sub(y0, threshold), GUIDE_COUNTS), d1 = decide(sub(y1, threshold), GUIDE_COUNTS);
+    if (pass.mutual) {
+      d0 |= decide(sub(y0, load(pass.rounded + col)), GUIDE_COUNTS_BACK);
+      d1 |= decide(sub(y1, load(pass.rounded + col + LANES)), GUIDE_COUNTS_BACK);
+    }
+    put(d0, tile);
+    put(d1, tile + LANES);
     uint64_t any = 0;
     for (int w = 0; w < NR; w += 8) {
       uint64_t word;
@@ -72,10 +77,13 @@ struct GuideTiles {
   }
   CK_INLINE void end(int64_t) {}
 
-  CK_INLINE void decide(Floats above, uint8_t* tile) const {
+  CK_INLINE Ints decide(Floats above, int32_t counting) const {
     const Floats band = broadcast(pass.band), less = broadcast(-pass.band);
     const Ints counts = (Ints)(above <= zero()), near = (Ints)(above <= band) & (Ints)(above >= less);
-    const Bytes b = __builtin_convertvector((counts & GUIDE_COUNTS) | (near & GUIDE_NEAR), Bytes);
+    return (counts & counting) | (near & GUIDE_NEAR);
+  }
+  static CK_INLINE void put(Ints decisions, uint8_t* tile) {
+    const Bytes b = __builtin_convertvector(decisions, Bytes);
     __builtin_memcpy(tile, &b, LANES);
   }
   __attribute__((noinline)) void settle(int64_t i, uint8_t* tile) const {
@@ -88,6 +96,7 @@ struct GuideTiles {
       const double dot = guide_lanes(side.data + i * cols, pass.key_data + (col + j) * cols, cols);
       const double cosine = a > 0.0 && b > 0.0 ? dot / (a * b) : 0.0;
       tile[j] = cosine <= pass.thresholds[i] ? GUIDE_COUNTS : 0;
+      if (pass.mutual && cosine <= pass.thresholds[col + j]) tile[j] |= GUIDE_COUNTS_BACK;
     }
   }
 };

@@ -37,8 +37,8 @@ class InfoNce {
         scale_(std::sqrt(LOG2_E / temperature_)),
         with_key_(call, threads, buffers.scratch, buffers.with_key, key_pairs()),
         with_negatives_(call, threads, buffers.scratch, buffers.with_negatives, negative_pairs()) {
-    if (p_.also_queries) among(among_queries_, *b_.among_queries, b_.query.packed);
-    if (p_.also_keys) among(among_keys_, *b_.among_keys, b_.key.packed);
+    if (p_.also_queries) among(among_queries_, *b_.among_queries, b_.query.packed, b_.guide.among_queries());
+    if (p_.also_keys) among(among_keys_, *b_.among_keys, b_.key.packed, b_.guide.among_keys());
   }
 
   void run(float* per_row, float* row_log_sum_exp, float* gradient_query, float* gradient_key, float* gradient_negatives,
@@ -100,8 +100,10 @@ class InfoNce {
 
   // Pairs of two queries, or of two keys.
   bool beside() const { return p_.also_queries || p_.also_keys; }
-  void among(std::optional<Contrast>& contrast, const ContrastBuffers& buffers, const Packed& rows) {
-    contrast.emplace(call_, threads_, b_.scratch, buffers, ContrastPairs{rows, rows, true});
+  void among(std::optional<Contrast>& contrast, const ContrastBuffers& buffers, const Packed& rows, const GuidePass* guide) {
+    ContrastPairs pairs = {rows, rows, true};
+    pairs.guide = guide;
+    contrast.emplace(call_, threads_, b_.scratch, buffers, pairs);
   }
 
   double bound(const Packed& one, const Packed& other) const {
@@ -327,25 +329,28 @@ class InfoNce {
       result.accuracy = static_cast<double>(totals_.hits) / counted;
     }
     double sum = totals_.negative, count = totals_.negatives;
-    if (p_.masked) {
+    const auto add_tally = [&](const ContrastBuffers& found) {
       for (int64_t i = 0; i < p_.n; ++i) {
-        sum += b_.with_key.similarities[i] * LN_2 * temperature_;
-        count += b_.with_key.counts[i];
+        sum += found.similarities[i] * LN_2 * temperature_;
+        count += found.counts[i];
       }
-    } else if (p_.in_batch) {
-      sum += all_similarities(b_.query.packed, b_.key.packed);
-      for (int64_t i = 0; i < p_.n; ++i) sum -= b_.similarity[i];
-      count += n * static_cast<double>(p_.keys - 1);
-    }
-    const auto others = [&](const Packed& x, const Packed& y, double own) {
-      sum += all_similarities(x, y) - own;
-      count += n * (n - 1.0);
     };
-    double own = 0.0;
-    for (int64_t i = 0; p_.also_columns && i < p_.n; ++i) own += b_.similarity[i];
-    if (p_.also_columns) others(b_.query.packed, b_.key.packed, own);
-    if (p_.also_queries) others(b_.query.packed, b_.query.packed, squares(b_.query.packed));
-    if (p_.also_keys) others(b_.key.packed, b_.key.packed, squares(b_.key.packed));
+    const auto add_others = [&](const Packed& x, const Packed& y, double own) {
+      sum += all_similarities(x, y) - own;
+      count += n * static_cast<double>(y.layout.rows - 1);
+    };
+    if (p_.masked) {
+      add_tally(b_.with_key);
+      if (p_.also_queries) add_tally(*b_.among_queries);
+      if (p_.also_keys) add_tally(*b_.among_keys);
+    } else if (p_.in_batch) {
+      double own = 0.0;
+      for (int64_t i = 0; i < p_.n; ++i) own += b_.similarity[i];
+      add_others(b_.query.packed, b_.key.packed, own);
+      if (p_.also_columns) add_others(b_.query.packed, b_.key.packed, own);
+      if (p_.also_queries) add_others(b_.query.packed, b_.query.packed, squares(b_.query.packed));
+      if (p_.also_keys) add_others(b_.key.packed, b_.key.packed, squares(b_.key.packed));
+    }
     if (p_.shared) {  // the one with a logit added is in both sums
       sum += all_similarities(b_.query.packed, b_.negatives.packed) - totals_.negative;
       count += n * static_cast<double>(p_.negative_rows) - totals_.negatives;

@@ -50,10 +50,10 @@ struct InfoNcePlan {
 
   bool tiles() const { return in_batch || shared; }
   double multiply_adds() const {
-    const double beside = 0.5 * static_cast<double>(n) * ((also_queries ? 1 : 0) + (also_keys ? 1 : 0));
+    const double beside = 0.5 * static_cast<double>(n) * static_cast<double>(n) * ((also_queries ? 1 : 0) + (also_keys ? 1 : 0));
     const double pairs =
-        static_cast<double>(n) * (static_cast<double>(in_batch ? keys : 0) + static_cast<double>(shared ? negative_rows : 0) + beside);
-    const double guide = static_cast<double>(n) * static_cast<double>(keys) * (gradients ? 2 : 1) * guide_cols;
+        static_cast<double>(n) * (static_cast<double>(in_batch ? keys : 0) + static_cast<double>(shared ? negative_rows : 0)) + beside;
+    const double guide = (static_cast<double>(n) * static_cast<double>(keys) + beside) * (gradients ? 2 : 1) * guide_cols;
     return (pairs * (gradients ? 3 : 1) + static_cast<double>(n) * 4.0 * static_cast<double>(each + 1)) * static_cast<double>(cols) + guide;
   }
 };
@@ -103,8 +103,8 @@ struct InfoNceBuffers {
         with_negatives(arena, query.packed, negatives.packed, false),
         guide(arena, p.guided ? pairs : ck_info_nce_pairs{}, call),
         scratch(arena, threads, false, p.guided) {
-    if (p.also_queries) among_queries.emplace(arena, query.packed, query.packed, false);
-    if (p.also_keys) among_keys.emplace(arena, key.packed, key.packed, false);
+    if (p.also_queries) among_queries.emplace(arena, query.packed, query.packed, p.masked && p.stats);
+    if (p.also_keys) among_keys.emplace(arena, key.packed, key.packed, p.masked && p.stats);
     const int64_t padded = query.packed.layout.padded_rows, padded_keys = key.packed.layout.padded_rows;
     partner = arena.take<int32_t>(padded);
     own = p.own ? arena.take<int32_t>(padded) : nullptr;

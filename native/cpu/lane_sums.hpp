@@ -50,9 +50,11 @@ struct LaneSums {
     c0 = load(cols + c);
     c1 = load(cols + c + LANES);
   }
-  CK_INLINE void row(int r, Floats e0, Floats e1) {
-    c0 = add(c0, e0);
-    c1 = add(c1, e1);
+  CK_INLINE void row(int r, Floats e0, Floats e1) { row(r, e0, e1, e0, e1); }
+  // What the row adds, and what the columns add.
+  CK_INLINE void row(int r, Floats e0, Floats e1, Floats of_col0, Floats of_col1) {
+    c0 = add(c0, of_col0);
+    c1 = add(c1, of_col1);
     store(rows + r * LANES, add(load(rows + r * LANES), add(e0, e1)));
   }
   CK_INLINE void end(int64_t c) {
@@ -88,9 +90,10 @@ struct LanePeaks {
     c0 = load(cols + c);
     c1 = load(cols + c + LANES);
   }
-  CK_INLINE void row(int r, Floats y0, Floats y1) {
-    c0 = maximum(c0, y0);
-    c1 = maximum(c1, y1);
+  CK_INLINE void row(int r, Floats y0, Floats y1) { row(r, y0, y1, y0, y1); }
+  CK_INLINE void row(int r, Floats y0, Floats y1, Floats of_col0, Floats of_col1) {
+    c0 = maximum(c0, of_col0);
+    c1 = maximum(c1, of_col1);
     store(rows + r * LANES, maximum(load(rows + r * LANES), maximum(y0, y1)));
   }
   CK_INLINE void end(int64_t c) {

@@ -11,6 +11,7 @@ struct PairMask {
   const int32_t* row_labels;
   const int32_t* col_labels;
   bool owned;
+  bool mutual;
   const uint8_t* bytes;  // of the block's first pair; NULL: none
   int64_t stride;
   int64_t first_row, first_col, rows;
@@ -23,6 +24,7 @@ struct PairMask {
     row_labels = pass.rows.labels;
     col_labels = pass.cols.labels;
     owned = pass.owned;
+    mutual = pass.guide != nullptr && pass.guide->mutual;
     first_row = block.row_first;
     first_col = block.col_first;
     l0 = l1 = o0 = o1 = Ints{};
@@ -48,10 +50,24 @@ struct PairMask {
     l0 = (l0 & ~o0) | ((two - l0) & o0);
     l1 = (l1 & ~o1) | ((two - l1) & o1);
   }
-  CK_INLINE Ints counts(const uint8_t* p) const {
+  CK_INLINE Ints counts(const uint8_t* p, int32_t bits = -1) const {
     Bytes b;
     __builtin_memcpy(&b, p, LANES);
-    return __builtin_convertvector(b, Ints) != 0;
+    return (__builtin_convertvector(b, Ints) & bits) != 0;
+  }
+  // Mutual: for the row and for the columns.
+  CK_INLINE void split(int64_t i, Floats y0, Floats y1, Floats* of_row, Floats* of_col) const {
+    const Floats none = broadcast(EXCLUDED);
+    if (i >= rows) {  // all of it is excluded already
+      of_row[0] = of_col[0] = y0;
+      of_row[1] = of_col[1] = y1;
+      return;
+    }
+    const uint8_t* row = bytes + (i - first_row) * stride + (col - first_col);
+    of_row[0] = select(counts(row, GUIDE_COUNTS), y0, none);
+    of_row[1] = select(counts(row + LANES, GUIDE_COUNTS), y1, none);
+    of_col[0] = select(counts(row, GUIDE_COUNTS_BACK), y0, none);
+    of_col[1] = select(counts(row + LANES, GUIDE_COUNTS_BACK), y1, none);
   }
   // Excluded pairs become EXCLUDED.
   CK_INLINE void apply(int64_t i, Floats& y0, Floats& y1) const {

@@ -159,7 +159,9 @@ typedef struct ck_info_nce_pairs {
   int32_t sparse_keys;
   /*
    * Bits of ck_also, on the CPU alone. With in_batch, as many keys as queries, at least 2, positives NULL, neither negatives nor
-   * symmetric, labels, mask or guide.
+   * symmetric, labels or mask. A guide compares them by its own rows: query j does not count for query i where
+   * cos(guide_query_i, guide_query_j) > threshold_i, and key j where cos(guide_key_i, guide_key_j) is; then without CK_ALSO_QUERIES_OF_KEY
+   * and guide_second_query.
    */
   int32_t also;
 } ck_info_nce_pairs;

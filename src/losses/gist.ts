@@ -4,10 +4,12 @@ import type { BackendName } from '../errors.js';
 import { checkFinite } from '../finite.js';
 import type { MatrixLike } from '../matrix.js';
 import { describe, readBoolean, readChoice, readNumber, readOptions, readScale } from '../validate.js';
+import { planInfoNce } from './info-nce.js';
 import { type Block, factorOf, type Part, planJoint, UnitRows } from './joint-candidates.js';
-import { LOSS_OPTIONS, type LossOptions, type Plan } from './plan.js';
-import { allOf } from './several-plans.js';
-import { readTexts, readTextsOut, stacked, type TextsOut } from './texts.js';
+import { chosenBackend, LOSS_OPTIONS, type LossOptions, type Plan, readReduction } from './plan.js';
+import type { Scale } from './scale.js';
+import { addScaled, allOf } from './several-plans.js';
+import { readTexts, readTextsOut, stacked, type Texts, type TextsOut } from './texts.js';
 
 export interface GistOptions extends LossOptions {
   /** Hard negatives [N, cols], any number of matrices: each is a candidate of every anchor. */
@@ -50,6 +52,8 @@ type WithGradients = GistResult & { readonly gradients: GistGradients };
 const KNOWN = new Set<string>([...LOSS_OPTIONS, 'negatives', 'guide', 'marginStrategy', 'margin', 'contrastAnchors', 'contrastPositives']);
 const GUIDE = new Set(['anchor', 'positive', 'negatives']);
 const STRATEGIES = ['absolute', 'relative'] as const;
+/** What InfoNCE calls its inputs, and what they are called here. */
+const NAMES = { query: 'anchor', key: 'positive', negatives: 'negatives' };
 
 /**
  * GISTEmbed: multiple-negatives ranking with false negatives left out. The candidates of anchor i are its positive, the other
@@ -108,6 +112,16 @@ function plan(anchorGiven: MatrixLike, positiveGiven: MatrixLike, optionsGiven: 
   const scale = { temperature: readScale('temperature', options.temperature, 0.01), name: 'temperature' } as const;
   const normalize = readBoolean('normalize', options.normalize, true);
 
+  checkFinite('guide.anchor', guided.anchor.data, guided.anchor.cols);
+  checkFinite('guide.positive', guided.positive.data, guided.positive.cols);
+  for (const [n, { data, cols }] of guided.negatives.entries()) checkFinite(`guide.negatives[${n}]`, data, cols);
+  const relative = strategy === 'relative';
+  if (areWalks(rows, guided.anchor.cols, rest)) {
+    const also = [...(kinds.anchors ? (['queries'] as const) : []), ...(kinds.positives ? (['otherKeysOfKey'] as const) : [])];
+    const ownGuide = { query: guided.anchor, key: guided.positive, second: null, split: N, margin, relative };
+    return allOf([ofWalks(rows, { ...rest, also, ownGuide }, scale, isAsync)], ([result]) => intoOut(result));
+  }
+
   // Those of the positives last: the guide, too, compares them with positives and the others with anchors.
   const blocksOf = <R>(of: { anchor: R; positive: R; negatives: readonly R[] }) => [
     { right: of.positive, parts: [0], withItself: false },
@@ -120,9 +134,6 @@ function plan(anchorGiven: MatrixLike, positiveGiven: MatrixLike, optionsGiven: 
     positive: new UnitRows('positive', rows.positive, normalize),
     negatives: rows.negatives.map((each, n) => new UnitRows(`negatives[${n}]`, each, normalize)),
   };
-  checkFinite('guide.anchor', guided.anchor.data, guided.anchor.cols);
-  checkFinite('guide.positive', guided.positive.data, guided.positive.cols);
-  for (const [n, { data, cols }] of guided.negatives.entries()) checkFinite(`guide.negatives[${n}]`, data, cols);
   const factor = factorOf(scale.temperature);
   const part = (of: UnitRows): Part => ({ of, factor, differentiable: 1 });
   const parts = kinds.positives ? [part(units.anchor), part(units.positive)] : [part(units.anchor)];
@@ -134,7 +145,7 @@ function plan(anchorGiven: MatrixLike, positiveGiven: MatrixLike, optionsGiven: 
     second: kinds.positives ? guided.positive : null,
     split: N * guideBlocks.filter(({ parts }) => parts[0] === 0).length,
     margin,
-    relative: strategy === 'relative',
+    relative,
   };
   // A row is never its own negative, and nobody has label -1.
   const queryLabels = Int32Array.from({ length: N }, (_, i) => i);
@@ -152,5 +163,30 @@ function plan(anchorGiven: MatrixLike, positiveGiven: MatrixLike, optionsGiven: 
         temperature: slope,
       },
     });
+  });
+}
+
+/** Whether the CPU computes it, whose kernels walk over the pairs of each kind, each pair once; they take no hard negatives so. */
+function areWalks({ anchor: { rows, cols }, negatives }: Texts, guideCols: number, options: LossOptions): boolean {
+  return negatives.length === 0 && rows > 1 && chosenBackend('infoNce', options, 3 * rows * rows * (cols + guideCols)) === 'cpu';
+}
+
+function ofWalks(
+  { anchor, positive }: Texts,
+  options: Parameters<typeof planInfoNce>[1],
+  scale: Scale,
+  isAsync: boolean,
+): Plan<GistResult> {
+  const reduction = readReduction(options.reduction);
+  // Only the result says how many rows count: a sum is made the mean then.
+  const isSum = reduction === 'mean';
+  const given = { ...options, reduction: isSum ? 'sum' : reduction };
+  const single = planInfoNce<Omit<GistGradients, 'negatives'>>({ query: anchor, key: positive }, given, scale, isAsync, NAMES);
+  return allOf([single], ([{ gradients, counted = 1, ...result }]) => {
+    const weight = isSum ? 1 / Math.max(1, counted) : 1;
+    const shaped = { ...result, loss: result.loss * weight };
+    if (!gradients) return shaped;
+    for (const each of [gradients.anchor, gradients.positive]) addScaled(each, weight, each);
+    return { ...shaped, gradients: { ...gradients, negatives: [], temperature: gradients.temperature * weight } };
   });
 }

@@ -259,21 +259,45 @@ describeKernel('infoNce', 'GISTEmbed', () => {
     );
   });
 
-  test('long rows, whose zeros side by side are left out', () => {
-    const texts = makeTexts('correlated', 40, 150, 1, 5);
-    const guide = makeTexts('random', 40, 210, 1, 6);
-    const settings = { contrastAnchors: true, contrastPositives: true, marginStrategy: 'absolute', margin: 0.05 } as const;
-    const options = { ...settings, negatives: texts.negatives, guide, temperature: 0.05 };
-    const got = gist(texts.anchor, texts.positive, { ...options, gradients: true });
-    const want = gist(texts.anchor, texts.positive, { ...options, gradients: true, backend: 'reference' });
-    expectBackend(got);
-    expectNumber('loss', got.loss, want.loss, tolerance(0.05), 0);
-    const all = ({ anchor, positive, negatives }: typeof want.gradients): number[] =>
-      [anchor, positive, ...negatives].flatMap((g) => [...g]);
-    const largest = Math.max(...all(want.gradients).map(Math.abs));
-    const values = all(got.gradients);
-    for (const [k, value] of all(want.gradients).entries()) {
-      expect(Math.abs(values[k] - value), `gradient ${k}`).toBeLessThan(1e-5 * largest);
+  test.each([
+    [40, 150, 210, 1, 0.05],
+    [230, 40, 30, 0, 0.05],
+    [60, 600, 400, 0, 0.2],
+    [230, 24, 24, 0, 0.01],
+  ])('%i rows of %i columns, guided by %i, with %i hard negatives', (rows, cols, guideCols, hard, temperature) => {
+    const texts = makeTexts('correlated', rows, cols, hard, 5);
+    const guide = makeTexts('random', rows, guideCols, hard, 6);
+    for (const [contrastAnchors, contrastPositives, margin] of [
+      [true, true, 0.05] as const,
+      [true, false, -0.1] as const,
+      [false, true, 0] as const,
+    ]) {
+      const settings = { contrastAnchors, contrastPositives, marginStrategy: 'absolute', margin } as const;
+      const options = { ...settings, negatives: texts.negatives, guide, temperature };
+      const got = gist(texts.anchor, texts.positive, { ...options, gradients: true });
+      const want = gist(texts.anchor, texts.positive, { ...options, gradients: true, backend: 'reference' });
+      expectBackend(got);
+      expectNumber('loss', got.loss, want.loss, tolerance(temperature), 0);
+      const all = ({ anchor, positive, negatives }: typeof want.gradients): number[] =>
+        [anchor, positive, ...negatives].flatMap((g) => [...g]);
+      const values = all(got.gradients);
+      const largest = Math.max(...all(want.gradients).map(Math.abs));
+      for (const [k, value] of all(want.gradients).entries()) {
+        expect(Math.abs(values[k] - value), `gradient ${k}`).toBeLessThan(tolerance(temperature) * largest);
+      }
+      const slope = want.gradients.temperature;
+      expect(Math.abs(got.gradients.temperature - slope), 'temperature').toBeLessThan(
+        tolerance(temperature) * Math.max(1, Math.abs(slope)),
+      );
+      expect(got.stats?.skippedRows).toBe(want.stats?.skippedRows);
+      expect(got.stats?.accuracy).toBe(want.stats?.accuracy);
+      expectNumber('similarity', got.stats?.negativeSimilarity as number, want.stats?.negativeSimilarity as number, 1e-5, 1);
+      const { perRow, rowLogSumExp } = gist(texts.anchor, texts.positive, { ...options, reduction: 'none' });
+      const rowsWanted = gist(texts.anchor, texts.positive, { ...options, reduction: 'none', backend: 'reference' });
+      for (let i = 0; i < rows; i++) {
+        expectNumber(`perRow[${i}]`, perRow?.[i] as number, rowsWanted.perRow?.[i] as number, 1e-5, 1);
+        expectNumber(`rowLogSumExp[${i}]`, rowLogSumExp?.[i] as number, rowsWanted.rowLogSumExp?.[i] as number, 1e-5, 1);
+      }
     }
   });
 
