@@ -107,9 +107,9 @@ static void flush_peaks(const Block& block, const LanePeaks& found, const Contra
   if (pass.cols.totals != nullptr) raise_peaks(found.cols, block.col_first, block.col_last, pass.cols.peaks);
 }
 
-template <bool PEAKS, bool MASKED>
-__attribute__((noinline)) static void contrast_forward_block(const ContrastPass& pass, const Block& block, const Scratch& scratch) {
-  ContrastForward<PEAKS, MASKED> policy;
+// Where a forward policy gathers the sums and peaks of a block.
+template <bool PEAKS, class Policy>
+CK_INLINE void gather(Policy& policy, const ContrastPass& pass, const Block& block, const Scratch& scratch) {
   policy.shift = broadcast(pass.shift);
   policy.sums.rows = scratch.row_lanes;
   policy.sums.cols = scratch.col_lanes;
@@ -117,6 +117,12 @@ __attribute__((noinline)) static void contrast_forward_block(const ContrastPass&
   policy.peaks.rows = scratch.row_peaks;
   policy.peaks.cols = scratch.col_peaks;
   if (PEAKS) policy.peaks.clear(block.count, BLOCK_LARGE);
+}
+
+template <bool PEAKS, bool MASKED>
+__attribute__((noinline)) static void contrast_forward_block(const ContrastPass& pass, const Block& block, const Scratch& scratch) {
+  ContrastForward<PEAKS, MASKED> policy;
+  gather<PEAKS>(policy, pass, block, scratch);
   if (MASKED) {
     policy.mask.set(pass, block, scratch);
     policy.tally.sums = pass.similarities != nullptr ? scratch.coefficients : nullptr;  // not taken by the walk then
@@ -173,13 +179,7 @@ struct MutualForward {
 
 __attribute__((noinline)) static void mutual_forward_block(const ContrastPass& pass, const Block& block, const Scratch& scratch) {
   MutualForward policy;
-  policy.shift = broadcast(pass.shift);
-  policy.sums.rows = scratch.row_lanes;
-  policy.sums.cols = scratch.col_lanes;
-  policy.sums.clear(block.count, BLOCK_LARGE);
-  policy.peaks.rows = scratch.row_peaks;
-  policy.peaks.cols = scratch.col_peaks;
-  policy.peaks.clear(block.count, BLOCK_LARGE);
+  gather<true>(policy, pass, block, scratch);
   policy.mask.set(pass, block, scratch);
   policy.similarities.rows = nullptr;
   Scratch free = scratch;

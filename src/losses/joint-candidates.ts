@@ -4,10 +4,10 @@
  *
  *   query i   [ a_i | p_i ]          key of the first kind [ y_j | 0 ],   of the second [ 0 | y_j ]
  *
- * So InfoNCE over such rows is the joint loss, at the cost of the zeros, which the CPU's kernels leave out. Rows are divided by their norms and multiplied by
- * sqrt(log2(e) / temperature) here, in float64: a product is a logit in units of log 2, and a number is rounded once. The kernel is
- * given the temperature log2(e), at which it multiplies rows by exactly 1. Gradients come back through the same parts. A part that is
- * a constant (a stop-gradient) takes none.
+ * So InfoNCE over such rows is the joint loss, at the cost of the zeros, which the CPU's kernels leave out. Rows are divided by their norms
+ * and multiplied by sqrt(log2(e) / temperature) here, in float64: a product is a logit in units of log 2, and a number is rounded once.
+ * The kernel is given the temperature log2(e), at which it multiplies rows by exactly 1. Gradients come back through the same parts. A
+ * part that is a constant (a stop-gradient) takes none.
  */
 import type { Stats } from '../backends/backend.js';
 import type { BackendName } from '../errors.js';
