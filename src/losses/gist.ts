@@ -1,7 +1,6 @@
 /** GISTEmbed: in-batch negatives that a guide model finds closer than the positive are left out of the softmax. */
 import type { Stats } from '../backends/backend.js';
 import type { BackendName } from '../errors.js';
-import { checkFinite } from '../finite.js';
 import type { MatrixLike } from '../matrix.js';
 import { describe, readBoolean, readChoice, readNumber, readOptions, readScale } from '../validate.js';
 import { planInfoNce } from './info-nce.js';
@@ -9,7 +8,7 @@ import { type Block, factorOf, type Part, planJoint, UnitRows } from './joint-ca
 import { chosenBackend, LOSS_OPTIONS, type LossOptions, type Plan, readReduction } from './plan.js';
 import type { Scale } from './scale.js';
 import { addScaled, allOf } from './several-plans.js';
-import { readTexts, readTextsOut, stacked, type Texts, type TextsOut } from './texts.js';
+import { checkFiniteTexts, readTexts, readTextsOut, stacked, type Texts, type TextsOut } from './texts.js';
 
 export interface GistOptions extends LossOptions {
   /** Hard negatives [N, cols], any number of matrices: each is a candidate of every anchor. */
@@ -112,9 +111,8 @@ function plan(anchorGiven: MatrixLike, positiveGiven: MatrixLike, optionsGiven: 
   const scale = { temperature: readScale('temperature', options.temperature, 0.01), name: 'temperature' } as const;
   const normalize = readBoolean('normalize', options.normalize, true);
 
-  checkFinite('guide.anchor', guided.anchor.data, guided.anchor.cols);
-  checkFinite('guide.positive', guided.positive.data, guided.positive.cols);
-  for (const [n, { data, cols }] of guided.negatives.entries()) checkFinite(`guide.negatives[${n}]`, data, cols);
+  checkFiniteTexts('', rows);
+  checkFiniteTexts('guide.', guided);
   const relative = strategy === 'relative';
   if (areWalks(rows, guided.anchor.cols, rest)) {
     const also = [...(kinds.anchors ? (['queries'] as const) : []), ...(kinds.positives ? (['otherKeysOfKey'] as const) : [])];

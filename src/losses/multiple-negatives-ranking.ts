@@ -1,7 +1,6 @@
 /** The ranking loss of sentence-transformers: every positive and hard negative of the batch is a candidate of every anchor. */
 import type { AlsoCompared, Stats } from '../backends/backend.js';
 import type { BackendName } from '../errors.js';
-import { checkFinite } from '../finite.js';
 import type { MatrixLike, Rows } from '../matrix.js';
 import { ownerOf } from '../reference/info-nce.js';
 import { describe, readBoolean, readChoice, readNumber, readOptions } from '../validate.js';
@@ -10,7 +9,7 @@ import { type Block, type Exclusions, factorOf, type Part, planJoint, UnitRows }
 import { chosenBackend, LOSS_OPTIONS, type LossOptions, type Plan } from './plan.js';
 import { readTemperatureOrScale, type Scale, type ScaleName } from './scale.js';
 import { addScaled, allOf } from './several-plans.js';
-import { readTexts, readTextsOut, stacked, type Texts, type TextsOut } from './texts.js';
+import { checkFiniteTexts, readTexts, readTextsOut, stacked, type Texts, type TextsOut } from './texts.js';
 
 /** Whose similarities with what are logits: a query is an anchor, the docs are all positives and hard negatives. */
 export type RankingDirection = 'queryToDoc' | 'docToQuery' | 'queryToQuery' | 'docToDoc';
@@ -152,10 +151,7 @@ function ofDocs(
   isAsync: boolean,
 ): Plan<Result> {
   // Of the rows that are put together no error could say which matrix is meant.
-  if (negatives.length > 0) {
-    for (const [name, { data, cols }] of Object.entries({ anchor, positive })) checkFinite(name, data, cols);
-    for (const [n, { data, cols }] of negatives.entries()) checkFinite(`negatives[${n}]`, data, cols);
-  }
+  if (negatives.length > 0) checkFiniteTexts('', { anchor, positive, negatives });
   const docs = stacked([positive, ...negatives]);
   const single = planInfoNce<PlanGradients>({ query: anchor, key: docs }, options, scale, isAsync, NAMES);
   return allOf([single], ([{ gradients, rowLogSumExp: _, ...result }]) => {

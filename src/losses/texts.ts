@@ -1,4 +1,5 @@
 /** Anchors, positives and hard negatives, as the losses of text retrieval take them. */
+import { checkFinite } from '../finite.js';
 import type { MatrixLike, Rows } from '../matrix.js';
 import { checkSameShape, describe, readMatrix } from '../validate.js';
 import { type LossOptions, readOutputs } from './plan.js';
@@ -28,6 +29,13 @@ export function readTexts(
     positive: alike(`${prefix}positive`, given.positive),
     negatives: negatives.map((value, n) => alike(`${prefix}negatives[${n}]`, value)),
   };
+}
+
+/** Throws NonFiniteError. */
+export function checkFiniteTexts(prefix: string, { anchor, positive, negatives }: Texts): void {
+  checkFinite(`${prefix}anchor`, anchor.data, anchor.cols);
+  checkFinite(`${prefix}positive`, positive.data, positive.cols);
+  for (const [n, { data, cols }] of negatives.entries()) checkFinite(`${prefix}negatives[${n}]`, data, cols);
 }
 
 /** The rows of several matrices, one after the other. */
