@@ -7,7 +7,7 @@
 // columns of the first walk likewise, and everything times one half.
 #include <algorithm>
 #include <cmath>
-#include <cstring>
+#include <iterator>
 
 #include "cpu/info_nce_buffers.hpp"
 #include "cpu/losses.hpp"
@@ -51,12 +51,11 @@ class InfoNce {
     b_.guide.read(call_, threads_, pairs_, b_.partner);
     const double to_key = bound(b_.query.packed, b_.key.packed);
     const double to_negatives = p_.negative_rows > 0 ? bound(b_.query.packed, b_.negatives.packed) : 0.0;
-    if (!(to_key <= LARGEST_BOUND && to_negatives <= LARGEST_BOUND))
-      throw Failure{CK_OUT_OF_RANGE, 0, -1, -1, "products of rows, scaled by temperature or logit scale, do not fit float32"};
     const double among_queries = among_queries_ ? bound(b_.query.packed, b_.query.packed) : 0.0;
     const double among_keys = among_keys_ ? bound(b_.key.packed, b_.key.packed) : 0.0;
-    if (!(among_queries <= LARGEST_BOUND && among_keys <= LARGEST_BOUND))
-      throw Failure{CK_OUT_OF_RANGE, 0, -1, -1, "products of rows, scaled by temperature or logit scale, do not fit float32"};
+    for (const double each : {to_key, to_negatives, among_queries, among_keys})
+      if (!(each <= LARGEST_BOUND))
+        throw Failure{CK_OUT_OF_RANGE, 0, -1, -1, "products of rows, scaled by temperature or logit scale, do not fit float32"};
     if (p_.in_batch) with_key_.forward(to_key, p_.stats);
     if (among_queries_) among_queries_->forward(among_queries, p_.stats);
     if (among_keys_) among_keys_->forward(among_keys, p_.stats);
@@ -130,10 +129,9 @@ class InfoNce {
       int64_t first = p_.cols - 1, last = 1;
       for (int64_t j = job * PACK_ROWS; j < std::min(p_.keys, (job + 1) * PACK_ROWS); ++j) {
         const float* row = b_.key.packed.matrix.data + j * p_.cols;
-        first = std::find_if(row, row + first, [](float x) { return x != 0.0f; }) - row;
-        int64_t end = p_.cols;
-        while (end > last && row[end - 1] == 0.0f) --end;
-        last = end;
+        const auto counts = [](float x) { return x != 0.0f; };
+        first = std::find_if(row, row + first, counts) - row;
+        last = std::find_if(std::make_reverse_iterator(row + p_.cols), std::make_reverse_iterator(row + last), counts).base() - row;
       }
       b_.spans[job] = {first / block * block, last > p_.cols - block ? INT64_MAX : (last + block - 1) / block * block};
     });

@@ -8,6 +8,7 @@
 #include "cpu/class_passes.hpp"
 #include "cpu/columns_passes.hpp"
 #include "cpu/contrast_passes.hpp"
+#include "cpu/contrast_repair.hpp"
 #include "cpu/cosine_passes.hpp"
 #include "cpu/cross_uniformity_passes.hpp"
 #include "cpu/finish_pairs.hpp"
